@@ -1,0 +1,66 @@
+"""What a service sees of the bus: records to read in batches and to commit, whichever bus brings them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from shared.errors import Transient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+
+class TopicPartition(NamedTuple):
+    """A share of a topic that one consumer of a group owns at a time."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record. ``offset`` is the bus's own: committed as ``offset + 1`` by Kafka, opaque to a handler."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class CommitRefused(Transient):
+    """The partition has a new owner meanwhile, who will read the batch again: let it go."""
+
+
+class Source(Protocol):
+    """A member of a consumer group. Use as an async context manager: leaving tells the group at once."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    async def getmany(
+        self, *, timeout_seconds: float, max_records: int
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is there, in order within a partition, or nothing after ``timeout_seconds``.
+
+        Each record is handed out once by this member, unless the partition was lost and regained.
+        """
+        ...
+
+    async def commit(self, done: Mapping[TopicPartition, Record]) -> None:
+        """Note that everything up to and including these records is done.
+
+        Raises ``CommitRefused`` when a partition is not this member's any more.
+        """
+        ...
+
+    async def bury(self, record: Record, reason: str, detail: str) -> None:
+        """Put ``record`` among the dead letters of its topic, with why; returns once it is durable."""
+        ...

@@ -1,0 +1,59 @@
+"""``bongsu.delivery.v1``: every change of state, for whoever decides or counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from shared.contracts.base import Contract
+from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+
+
+class Delivery(Contract):
+    """One row of the ledger's transitions. Keyed by ``person_id``; written by the relay alone.
+
+    Records may be repeated (a relay that died before it noted its place), and then repeat a run of
+    ``(xid, position)`` that stands before; two changes of one message may swap places when their transactions
+    overlapped. So a reader either asks the ledger what is true now, or adds up differences, as
+    ``was`` -> ``state`` and ``attempt_was`` -> ``attempt_state`` allow in any order.
+    """
+
+    message_id: UUID
+    person_id: UUID
+    seq: int
+    """1, 2, 3, … within the message"""
+    xid: int
+    position: int
+    """``(xid, position)`` orders the ledger: a record at or below the highest seen is a repetition"""
+    at: datetime
+    was: MessageState | None = None
+    """None for the first"""
+    state: MessageState
+    final: bool = False
+    """whether nothing more will be tried; a late ``delivered`` may still follow ``failed``"""
+    reason: str | None = None
+    profile: str
+    rule: str
+    template: str
+    lane: Lane
+    category: Category
+    attempt: int | None = None
+    """which try of the message this is about, from 1; None when about none"""
+    channel: Channel | None = None
+    dealer: str | None = None
+    attempt_was: AttemptState | None = None
+    """None when this change opened the attempt, or is about none"""
+    attempt_state: AttemptState | None = None
+    reason_was: str | None = None
+    """the reason of the failure that a late ``delivered`` overrides"""
+    code: str | None = None
+    """the dealer's own code"""
+    cost_krw: int = 0
+    """what this change adds to the cost; negative for a refund"""
+    sent_at: datetime | None = None
+    """when the attempt was handed to the dealer: decides its slot; None while it was not"""
+
+
+decode_delivery = msgspec.json.Decoder(Delivery).decode

@@ -1,0 +1,32 @@
+"""The way into Postgres: one pool a process, and the driver's COPY for what is written in bulk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def engine_for(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """Return an engine for a ``postgresql://`` URL (a socket directory may stand in ``?host=``)."""
+    return create_async_engine(
+        sa.make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=False,  # a broken connection is noticed, invalidated, and the batch read again
+        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"jit": "off"}},
+    )
+
+
+async def copy(
+    connection: AsyncConnection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """COPY ``rows`` into ``table`` within the connection's transaction."""
+    raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
+    await driver.copy_records_to_table(table, records=rows, columns=columns)
