@@ -1,0 +1,148 @@
+"""``BONGSU_CONFIG``: the dealers, profiles, routes, limits and prices of an installation, in YAML.
+
+``${NAME}`` stands for an environment variable. Anything unknown, missing or contradictory is refused at start,
+by its path in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from shared.contracts.states import Category, Channel
+from shared.errors import BongsuError
+
+
+class BadConfig(BongsuError):
+    """The file cannot be used; the text says where and why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Part):
+    """What a dealer allows this account, and what we ask of it at once."""
+
+    messages_per_second: int = Field(default=100, ge=1, description="recipients in any sliding second")
+    batch: int = Field(default=1000, ge=1, description="recipients in one call, at most")
+
+
+class DealerConfig(_Part):
+    """An account at a dealer."""
+
+    kind: Literal["solapi"]
+    base_url: str
+    credentials: dict[str, SecretStr] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    prices: dict[Channel, int] = Field(default_factory=dict, description="KRW a message, VAT apart")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+
+
+class QuietHours(_Part):
+    """Hours of rest in Asia/Seoul, from ``start`` until ``end``, over midnight if ``end`` is earlier."""
+
+    start: time
+    end: time
+
+
+def _quiet_hours(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value)
+        if not match or match[1] == match[2]:
+            raise ValueError('want two different times, as "21:00-08:00"')
+        return {"start": match[1], "end": match[2]}
+    return value
+
+
+class Route(_Part):
+    """A way to Kakao: which dealer, and the sender key it gave the profile's channel."""
+
+    dealer: str
+    sender_key: str = Field(min_length=1)
+
+
+class TextRoute(_Part):
+    """A way to the carriers, from a sender number registered with the dealer (발신번호 사전등록)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    dealer: str
+    sender: str = Field(alias="from", pattern=r"^\d{8,12}$")
+
+
+class Profile(_Part):
+    """Who sends: a Kakao channel and an SMS sender number."""
+
+    name: str = Field(min_length=1, description="as people know it")
+    routes: tuple[Route, ...] = Field(min_length=1)
+    text: TextRoute | None = None
+    quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(
+        default_factory=dict
+    )
+
+
+class Config(_Part):
+    """The whole file."""
+
+    dealers: dict[str, DealerConfig] = Field(min_length=1)
+    profiles: dict[str, Profile] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Config:
+        for name, profile in self.profiles.items():
+            texts = [profile.text.dealer] if profile.text else []
+            for dealer in [route.dealer for route in profile.routes] + texts:
+                if dealer not in self.dealers:
+                    raise ValueError(f"profile {name!r} names the dealer {dealer!r}, which is not defined")
+        return self
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file. Raises ``BadConfig``."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadConfig(f"{path}: {error}") from error
+    try:
+        return Config.model_validate(_fill(raw, str(path)))
+    except ValidationError as error:
+        problems = "; ".join(
+            ".".join(map(str, item["loc"])) + ": " + item["msg"] for item in error.errors(include_input=False)
+        )
+        raise BadConfig(f"{path}: {problems}") from error
+
+
+def _fill(value: Any, where: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+    match value:
+        case str():
+
+            def variable(match: re.Match[str]) -> str:
+                if match[1] not in os.environ:
+                    raise BadConfig(f"{where}: the environment variable {match[1]} is not set")
+                return os.environ[match[1]]
+
+            return _VARIABLE.sub(variable, value)
+        case dict():
+            return {key: _fill(item, f"{where}.{key}") for key, item in value.items()}
+        case list():
+            return [_fill(item, f"{where}[{n}]") for n, item in enumerate(value)]
+        case _:
+            return value
