@@ -91,9 +91,7 @@ class Profile(_Part):
     name: str = Field(min_length=1, description="as people know it")
     routes: tuple[Route, ...] = Field(min_length=1)
     text: TextRoute | None = None
-    quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(
-        default_factory=dict
-    )
+    quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(default_factory=dict)
 
 
 class Config(_Part):

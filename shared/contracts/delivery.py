@@ -11,7 +11,7 @@ from shared.contracts.base import Contract
 from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
 
 
-class Delivery(Contract):
+class Delivery(Contract, frozen=True, kw_only=True, omit_defaults=True):
     """One row of the ledger's transitions. Keyed by ``person_id``; written by the relay alone.
 
     Records may be repeated (a relay that died before it noted its place), and then repeat a run of

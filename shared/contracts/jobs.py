@@ -11,7 +11,7 @@ from shared.contracts.base import Contract
 from shared.contracts.states import Channel
 
 
-class SendJob(Contract):
+class SendJob(Contract, frozen=True, kw_only=True, omit_defaults=True):
     """Tells the dispatcher to make one attempt; names the message and no personal data.
 
     Keyed by ``person_id``, so that one person's messages keep their order. Only the relay writes it,

@@ -37,9 +37,7 @@ async def make_partitions(connection: AsyncConnection, *, now: datetime) -> int:
     """Create the partitions of last week up to ``WEEKS_AHEAD``; return how many were missing. Calling twice is safe."""
     await connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _LOCK})
     names = [parent + _suffix(week) for parent in _PARENTS for week in _weeks(now)]
-    rows = await connection.execute(
-        text("SELECT relname FROM pg_class WHERE relname = ANY(:names)"), {"names": names}
-    )
+    rows = await connection.execute(text("SELECT relname FROM pg_class WHERE relname = ANY(:names)"), {"names": names})
     there = set(rows.scalars())
     made = 0
     for parent, storage in _PARENTS.items():
@@ -48,10 +46,7 @@ async def make_partitions(connection: AsyncConnection, *, now: datetime) -> int:
                 continue
             low, high = first_id(week), first_id(week + timedelta(weeks=1))
             await connection.execute(
-                text(
-                    f"CREATE TABLE {name} PARTITION OF {parent}"
-                    f" FOR VALUES FROM ('{low}') TO ('{high}'){storage}"
-                )
+                text(f"CREATE TABLE {name} PARTITION OF {parent} FOR VALUES FROM ('{low}') TO ('{high}'){storage}")
             )
             made += 1
     return made

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button of an AlimTalk; ``kind`` is Kakao's code: WL, AL, DS, BK, MD, BC, BT, AC, …"""
+    """A button of an AlimTalk; ``kind`` is Kakao's code (WL, AL, DS, BK, MD, BC, BT, AC)."""
 
     kind: str
     name: str

@@ -1,4 +1,4 @@
-"""The ledger: events, messages, attempts, transitions, receipts; the catalog; keys; the embedded bus; limits; statistics.
+"""The ledger, the catalog, API keys, the embedded bus, limits and statistics.
 
 Tables that grow with traffic are partitioned by the time in their UUIDv7 (``message_id`` for what belongs to a
 message), so that a message, its attempts and its transitions are dropped together, whole. Keys that must be unique
@@ -130,7 +130,7 @@ CREATE TABLE transitions (
     CONSTRAINT transitions_pkey PRIMARY KEY (message_id, seq)
 ) PARTITION BY RANGE (message_id);
 CREATE INDEX transitions_log ON transitions (xid, position);
-COMMENT ON COLUMN transitions.xid IS 'readers take only xid < pg_snapshot_xmin(pg_current_snapshot()): sequence numbers do not commit in order (docs/adr/0004)';
+COMMENT ON COLUMN transitions.xid IS 'readers stop at the oldest running transaction: sequence numbers do not commit in order (ADR 0004)';
 COMMENT ON COLUMN transitions.detail IS 'facts for the explanation; no personal data';
 
 CREATE TABLE receipts (
@@ -270,7 +270,4 @@ def upgrade() -> None:
         op.execute(statement)
     for table in ("event_keys", "idempotency_keys"):
         for n in range(16):
-            op.execute(
-                f"CREATE TABLE {table}_{n:02} PARTITION OF {table}"
-                f" FOR VALUES WITH (MODULUS 16, REMAINDER {n})"
-            )
+            op.execute(f"CREATE TABLE {table}_{n:02} PARTITION OF {table} FOR VALUES WITH (MODULUS 16, REMAINDER {n})")
