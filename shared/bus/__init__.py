@@ -1,6 +1,15 @@
 """The bus: records and batches between services, over Kafka or, on one machine, over the ledger itself."""
 
 from shared.bus.base import CommitRefused, Record, Source, TopicPartition
-from shared.bus.loop import consume
+from shared.bus.loop import Poison, Received, TooMuchPoison, consume
 
-__all__ = ["CommitRefused", "Record", "Source", "TopicPartition", "consume"]
+__all__ = [
+    "CommitRefused",
+    "Poison",
+    "Received",
+    "Record",
+    "Source",
+    "TooMuchPoison",
+    "TopicPartition",
+    "consume",
+]

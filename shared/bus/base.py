@@ -42,12 +42,13 @@ class Source(Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None: ...
 
-    async def getmany(
-        self, *, timeout_seconds: float, max_records: int
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def getmany(self, *, timeout_seconds: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, in order within a partition, or nothing after ``timeout_seconds``.
 
         Each record is handed out once by this member, unless the partition was lost and regained.
