@@ -130,7 +130,7 @@ CREATE TABLE transitions (
     CONSTRAINT transitions_pkey PRIMARY KEY (message_id, seq)
 ) PARTITION BY RANGE (message_id);
 CREATE INDEX transitions_log ON transitions (xid, position);
-COMMENT ON COLUMN transitions.xid IS 'readers stop at the oldest running transaction: sequence numbers do not commit in order (ADR 0004)';
+COMMENT ON COLUMN transitions.xid IS 'readers stop at the oldest running transaction (ADR 0004)';
 COMMENT ON COLUMN transitions.detail IS 'facts for the explanation; no personal data';
 
 CREATE TABLE receipts (
