@@ -53,7 +53,8 @@ class Delivery(Contract, frozen=True, kw_only=True, omit_defaults=True):
     cost_krw: int = 0
     """what this change adds to the cost; negative for a refund"""
     sent_at: datetime | None = None
-    """when the attempt was handed to the dealer: decides its slot; None while it was not"""
+    """when the attempt was made (opened, right before the call): decides its slot. Set whenever ``attempt`` is, and
+    the same in all changes of one attempt, so that differences meet in the same hour"""
 
 
 decode_delivery = msgspec.json.Decoder(Delivery).decode
