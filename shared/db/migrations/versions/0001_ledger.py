@@ -86,7 +86,6 @@ CREATE TABLE attempts (
     handle text,
     dealer_message_id text,
     opened_at timestamptz NOT NULL,
-    sent_at timestamptz,
     check_at timestamptz,
     checks int NOT NULL DEFAULT 0,
     missing int NOT NULL DEFAULT 0,
@@ -131,6 +130,7 @@ CREATE TABLE transitions (
 ) PARTITION BY RANGE (message_id);
 CREATE INDEX transitions_log ON transitions (xid, position);
 COMMENT ON COLUMN transitions.xid IS 'readers stop at the oldest running transaction (ADR 0004)';
+COMMENT ON COLUMN transitions.sent_at IS 'opened_at of the attempt this is about: decides its slot';
 COMMENT ON COLUMN transitions.detail IS 'facts for the explanation; no personal data';
 
 CREATE TABLE receipts (

@@ -1,0 +1,340 @@
+"""The rules of the ledger: which change of state follows from what was learnt of an attempt. No I/O.
+
+A ``Book`` holds the rows that a transaction has locked. Its methods move them, in memory, and write down one
+``Transition`` for each move; ``shared.ledger.repository`` loads and saves it. Whatever comes late, twice or in
+the wrong order is told by the tables of ``contracts.states``: a move that is not allowed changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.contracts.states import ATTEMPT_MOVES, AttemptState, Category, Channel, Lane, MessageState
+from shared.ids import MessageId, PersonId
+
+_CHARGED = frozenset({AttemptState.SENT, AttemptState.DELIVERED})
+_UNDER_WAY = frozenset({MessageState.SENDING, MessageState.UNCERTAIN, MessageState.SENT})
+
+
+@dataclass(slots=True)
+class Message:
+    """A locked row of ``messages``, without what does not decide anything."""
+
+    id: MessageId
+    person_id: PersonId
+    profile: str
+    template: str
+    template_revision: int
+    lane: Lane
+    category: Category
+    fallback: str
+    state: MessageState
+    final: bool
+    reason: str | None
+    seq: int
+    attempt: int
+    channel: Channel
+    dealer: str
+    tries: int
+    due_at: datetime | None
+    deadline: datetime
+    cost_krw: int
+    personal: bytes
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A row of ``attempts``; its message is locked."""
+
+    message_id: MessageId
+    n: int
+    channel: Channel
+    dealer: str
+    state: AttemptState
+    request_key: str
+    opened_at: datetime
+    handle: str | None = None
+    dealer_message_id: str | None = None
+    check_at: datetime | None = None
+    checks: int = 0
+    missing: int = 0
+    code: str | None = None
+    reason: str | None = None
+    cost_krw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A new row of ``transitions``."""
+
+    message: Message
+    seq: int
+    at: datetime
+    was: MessageState
+    state: MessageState
+    final: bool
+    reason: str | None
+    attempt: Attempt | None
+    channel: Channel
+    dealer: str
+    attempt_was: AttemptState | None
+    attempt_state: AttemptState | None
+    reason_was: str | None
+    code: str | None
+    cost_krw: int
+    detail: dict[str, Any] | None
+
+
+# -- what follows a failed attempt -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try the same channel again then."""
+
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Not over this channel; another may follow (``fallback``)."""
+
+
+AfterFailure = RetryAt | GiveUp
+
+
+@dataclass(slots=True)
+class Book:
+    """The rows of one transaction, and what it changes."""
+
+    now: datetime
+    messages: dict[MessageId, Message] = field(default_factory=dict)
+    attempts: dict[tuple[MessageId, int], Attempt] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
+    opened: list[Attempt] = field(default_factory=list)
+    touched_messages: dict[MessageId, Message] = field(default_factory=dict)
+    touched_attempts: dict[tuple[MessageId, int], Attempt] = field(default_factory=dict)
+
+    # -- moves of a message --------------------------------------------------------------------------------------
+
+    def move(
+        self,
+        message: Message,
+        state: MessageState,
+        *,
+        final: bool = False,
+        reason: str | None = None,
+        due_at: datetime | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Move ``message``, with no attempt concerned: queued, scheduled, expired, cancelled, given up."""
+        was = self._enter(message, state, final=final, reason=reason, due_at=due_at)
+        self._write(message, was, None, detail=detail)
+
+    def turn_to(
+        self,
+        message: Message,
+        channel: Channel,
+        dealer: str,
+        *,
+        due_at: datetime | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Let a failed ``message`` go on over another channel, now or at ``due_at``."""
+        message.channel, message.dealer, message.tries = channel, dealer, 0
+        state = MessageState.QUEUED if due_at is None else MessageState.SCHEDULED
+        self.move(message, state, due_at=due_at, detail=detail)
+
+    # -- moves of an attempt -------------------------------------------------------------------------------------
+
+    def open_attempt(self, message: Message, *, handle: str | None, check_at: datetime) -> Attempt:
+        """Write down that ``message`` is about to be sent. ``check_at``: when to ask, should nothing be heard."""
+        message.attempt += 1
+        message.tries += 1
+        attempt = Attempt(
+            message_id=message.id,
+            n=message.attempt,
+            channel=message.channel,
+            dealer=message.dealer,
+            state=AttemptState.SENDING,
+            request_key=request_key(message.id, message.channel, message.attempt),
+            opened_at=self.now,
+            handle=handle,
+            check_at=check_at,
+        )
+        self.attempts[message.id, attempt.n] = attempt
+        self.opened.append(attempt)
+        was = self._enter(message, MessageState.SENDING)
+        self._write(message, was, attempt)
+        return attempt
+
+    def taken(
+        self, attempt: Attempt, *, dealer_message_id: str | None, price_krw: int, check_at: datetime | None
+    ) -> bool:
+        """Note that the dealer took ``attempt``; return False if that was known."""
+        if dealer_message_id is not None and attempt.dealer_message_id is None:
+            attempt.dealer_message_id = dealer_message_id
+            self._touch(attempt)
+        return self._attempt(attempt, AttemptState.SENT, price_krw=price_krw, check_at=check_at)
+
+    def unsure(self, attempt: Attempt, *, check_at: datetime, why: str) -> bool:
+        """Note that the dealer may have ``attempt``."""
+        return self._attempt(attempt, AttemptState.UNCERTAIN, check_at=check_at, detail={"why": why})
+
+    def delivered(self, attempt: Attempt, *, code: str, price_krw: int) -> bool:
+        """Note that the person has it. Nothing overrides this."""
+        others = [a for a in self._attempts_of(attempt) if a is not attempt and a.state is AttemptState.DELIVERED]
+        detail = {"double_contact": sorted({attempt.channel.value, *(a.channel.value for a in others)})}
+        return self._attempt(
+            attempt, AttemptState.DELIVERED, code=code, price_krw=price_krw, detail=detail if others else None
+        )
+
+    def failed(
+        self,
+        attempt: Attempt,
+        *,
+        reason: str,
+        code: str | None = None,
+        then: AfterFailure,
+        detail: dict[str, Any] | None = None,
+    ) -> bool:
+        """Note that the person does not get ``attempt``, and what follows."""
+        return self._attempt(attempt, AttemptState.FAILED, reason=reason, code=code, then=then, detail=detail)
+
+    def postpone(self, attempt: Attempt, *, check_at: datetime | None) -> None:
+        """Ask about ``attempt`` at another time; no change of state."""
+        attempt.check_at = check_at
+        self._touch(attempt)
+
+    # -- the common part -----------------------------------------------------------------------------------------
+
+    def _attempt(
+        self,
+        attempt: Attempt,
+        to: AttemptState,
+        *,
+        reason: str | None = None,
+        code: str | None = None,
+        price_krw: int = 0,
+        check_at: datetime | None = None,
+        then: AfterFailure | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> bool:
+        if to not in ATTEMPT_MOVES[attempt.state]:
+            return False
+        message = self.messages[attempt.message_id]
+        attempt_was, reason_was = attempt.state, attempt.reason
+        cost = price_krw if to in _CHARGED else 0  # dealers take back what a failed message cost
+        if attempt_was in _CHARGED and to in _CHARGED:
+            cost = attempt.cost_krw  # booked when it was sent
+        difference = cost - attempt.cost_krw
+        attempt.state, attempt.reason, attempt.cost_krw, attempt.check_at = to, reason, cost, check_at
+        attempt.code = code if code is not None else attempt.code
+        attempt.checks = attempt.missing = 0
+        self._touch(attempt)
+        message.cost_krw += difference
+        was = self._follow(message, attempt, then)
+        self._write(
+            message,
+            was,
+            attempt,
+            attempt_was=attempt_was,
+            reason_was=reason_was,
+            cost_krw=difference,
+            detail=detail,
+        )
+        return True
+
+    def _follow(self, message: Message, attempt: Attempt, then: AfterFailure | None) -> MessageState:
+        """Move ``message`` as its attempt's news demand; return the state it had."""
+        if attempt.state is AttemptState.DELIVERED and message.state is not MessageState.DELIVERED:
+            return self._enter(message, MessageState.DELIVERED, final=True)
+        if attempt.n != message.attempt or message.state not in _UNDER_WAY:
+            # An earlier try, or the message has ended or waits for its next one: only the attempt moves.
+            return self._enter(
+                message, message.state, final=message.final, reason=message.reason, due_at=message.due_at
+            )
+        match attempt.state:
+            case AttemptState.SENDING | AttemptState.UNCERTAIN | AttemptState.SENT | AttemptState.DELIVERED:
+                return self._enter(message, MessageState(attempt.state.value))
+            case AttemptState.FAILED:
+                match then:
+                    case RetryAt(when):
+                        return self._enter(message, MessageState.SCHEDULED, due_at=when)
+                    case GiveUp() | None:
+                        last = message.fallback == "none" or attempt.channel.is_text
+                        return self._enter(message, MessageState.FAILED, final=last, reason=attempt.reason)
+
+    def _enter(
+        self,
+        message: Message,
+        state: MessageState,
+        *,
+        final: bool = False,
+        reason: str | None = None,
+        due_at: datetime | None = None,
+    ) -> MessageState:
+        was = message.state
+        message.seq += 1
+        message.state, message.final, message.reason, message.due_at = state, final, reason, due_at
+        self.touched_messages[message.id] = message
+        return was
+
+    def _write(
+        self,
+        message: Message,
+        was: MessageState,
+        attempt: Attempt | None,
+        *,
+        attempt_was: AttemptState | None = None,
+        reason_was: str | None = None,
+        cost_krw: int = 0,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        if message.due_at is not None:
+            detail = {"due_at": message.due_at.isoformat(), **(detail or {})}
+        self.transitions.append(
+            Transition(
+                message=message,
+                seq=message.seq,
+                at=self.now,
+                was=was,
+                state=message.state,
+                final=message.final,
+                reason=attempt.reason if attempt and attempt.reason else message.reason,
+                attempt=attempt,
+                channel=attempt.channel if attempt else message.channel,
+                dealer=attempt.dealer if attempt else message.dealer,
+                attempt_was=attempt_was,
+                attempt_state=attempt.state if attempt else None,
+                reason_was=reason_was,
+                code=attempt.code if attempt else None,
+                cost_krw=cost_krw,
+                detail=detail,
+            )
+        )
+
+    def _touch(self, attempt: Attempt) -> None:
+        self.touched_attempts[attempt.message_id, attempt.n] = attempt
+
+    def _attempts_of(self, attempt: Attempt) -> list[Attempt]:
+        return [a for (message_id, _), a in self.attempts.items() if message_id == attempt.message_id]
+
+
+def request_key(message: MessageId, channel: Channel, generation: int) -> str:
+    """Return our key for an attempt: derived, so that it is unique without an index over all partitions."""
+    return f"{message}/{channel}/{generation}"
+
+
+def read_request_key(key: str) -> tuple[MessageId, int] | None:
+    """Return the message and generation of a ``request_key``, or None if it is none of ours."""
+    try:
+        message, channel, generation = key.split("/")
+        found = MessageId(UUID(message)), int(generation)
+        Channel(channel)
+    except ValueError:
+        return None
+    return found

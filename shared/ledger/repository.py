@@ -1,0 +1,187 @@
+"""Loads and saves a ``Book``: a handful of statements, whatever the number of messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+from shared.db.engine import copy
+from shared.ids import MessageId, PersonId, bucket_of
+from shared.ledger.book import Attempt, Book, Message, Transition
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+LEDGER_CHANNEL = "bongsu_ledger"
+"""``NOTIFY`` on it wakes whoever reads the transitions, at commit."""
+
+_LOCK = text("""
+    SELECT id, person_id, profile, template, template_revision, lane, category, fallback, state, final, reason, seq,
+           attempt, channel, dealer, tries, due_at, deadline, cost_krw, personal
+    FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
+""")
+
+_ATTEMPTS = text("""
+    SELECT message_id, n, channel, dealer, state, request_key, opened_at, handle, dealer_message_id, check_at, checks,
+           missing, code, reason, cost_krw
+    FROM attempts WHERE message_id = ANY(CAST(:ids AS uuid[]))
+""")
+
+_UPDATE_MESSAGES = text("""
+    UPDATE messages m
+    SET state = c.state, final = c.final, reason = c.reason, seq = c.seq, attempt = c.attempt, channel = c.channel,
+        dealer = c.dealer, tries = c.tries, due_at = c.due_at, cost_krw = c.cost_krw
+    FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:final AS boolean[]), CAST(:reason AS text[]),
+                CAST(:seq AS int[]), CAST(:attempt AS int[]), CAST(:channel AS text[]), CAST(:dealer AS text[]),
+                CAST(:tries AS int[]), CAST(:due_at AS timestamptz[]), CAST(:cost_krw AS int[]))
+         AS c (id, state, final, reason, seq, attempt, channel, dealer, tries, due_at, cost_krw)
+    WHERE m.id = c.id
+""")
+_MESSAGE_FIELDS = (
+    "id", "state", "final", "reason", "seq", "attempt", "channel", "dealer", "tries", "due_at", "cost_krw",
+)  # fmt: skip
+
+_UPDATE_ATTEMPTS = text("""
+    UPDATE attempts a
+    SET state = c.state, dealer_message_id = c.dealer_message_id, check_at = c.check_at, checks = c.checks,
+        missing = c.missing, code = c.code, reason = c.reason, cost_krw = c.cost_krw
+    FROM unnest(CAST(:message_id AS uuid[]), CAST(:n AS int[]), CAST(:state AS text[]),
+                CAST(:dealer_message_id AS text[]), CAST(:check_at AS timestamptz[]), CAST(:checks AS int[]),
+                CAST(:missing AS int[]), CAST(:code AS text[]), CAST(:reason AS text[]), CAST(:cost_krw AS int[]))
+         AS c (message_id, n, state, dealer_message_id, check_at, checks, missing, code, reason, cost_krw)
+    WHERE a.message_id = c.message_id AND a.n = c.n
+""")
+_ATTEMPT_FIELDS = (
+    "message_id", "n", "state", "dealer_message_id", "check_at", "checks", "missing", "code", "reason", "cost_krw",
+)  # fmt: skip
+
+ATTEMPT_COLUMNS = (
+    "message_id", "n", "channel", "dealer", "state", "request_key", "handle", "dealer_message_id", "opened_at",
+    "check_at", "checks", "missing", "code", "reason", "cost_krw",
+)  # fmt: skip
+
+TRANSITION_COLUMNS = (
+    "message_id", "seq", "at", "bucket", "lane", "was", "state", "final", "reason", "attempt", "channel", "dealer",
+    "attempt_was", "attempt_state", "reason_was", "code", "cost_krw", "sent_at", "detail",
+)  # fmt: skip
+
+
+async def ring(connection: AsyncConnection) -> None:
+    """Wake the readers of the ledger when this transaction commits."""
+    await connection.execute(text(f"NOTIFY {LEDGER_CHANNEL}"))
+
+
+async def load(
+    connection: AsyncConnection, ids: Collection[MessageId], *, now: datetime, attempts: bool = True
+) -> Book:
+    """Lock the messages that exist of ``ids``, in the order of their ids so that no two transactions wait for each
+    other, and return them as a ``Book``. ``attempts=False`` leaves their attempts out: enough to open a first one.
+    """  # noqa: D205 - one sentence, and longer than a line
+    book = Book(now)
+    wanted = list(set(ids))
+    for row in await connection.execute(_LOCK, {"ids": wanted}):
+        message = _message(row)
+        book.messages[message.id] = message
+    if attempts:
+        for row in await connection.execute(_ATTEMPTS, {"ids": wanted}):
+            attempt = _attempt(row)
+            book.attempts[attempt.message_id, attempt.n] = attempt
+    return book
+
+
+async def save(connection: AsyncConnection, book: Book) -> None:
+    """Write what changed, and wake the readers. The constraint ``attempts_one_open`` has the last word on P2."""
+    messages = sorted(book.touched_messages.values(), key=lambda m: m.id.int)
+    if messages:
+        await connection.execute(_UPDATE_MESSAGES, _columns(messages, _MESSAGE_FIELDS))
+    # What was closed before what is opened: one message may do both.
+    opened = {(a.message_id, a.n) for a in book.opened}
+    touched = [a for key, a in sorted(book.touched_attempts.items()) if key not in opened]
+    if touched:
+        await connection.execute(_UPDATE_ATTEMPTS, _columns(touched, _ATTEMPT_FIELDS))
+    if book.opened:
+        rows = [tuple(getattr(a, name) for name in ATTEMPT_COLUMNS) for a in book.opened]
+        await copy(connection, "attempts", ATTEMPT_COLUMNS, rows)
+    if book.transitions:
+        await copy(connection, "transitions", TRANSITION_COLUMNS, map(_row, book.transitions))
+        await ring(connection)
+
+
+def _columns(rows: Sequence[Message] | Sequence[Attempt], names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in names}
+
+
+def _row(transition: Transition) -> tuple[Any, ...]:
+    message, attempt = transition.message, transition.attempt
+    return (
+        message.id,
+        transition.seq,
+        transition.at,
+        bucket_of(message.person_id),
+        message.lane,
+        transition.was,
+        transition.state,
+        transition.final,
+        transition.reason,
+        attempt.n if attempt else None,
+        transition.channel,
+        transition.dealer,
+        transition.attempt_was,
+        transition.attempt_state,
+        transition.reason_was,
+        transition.code,
+        transition.cost_krw,
+        attempt.opened_at if attempt else None,
+        json.dumps(transition.detail, ensure_ascii=False) if transition.detail else None,
+    )
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        id=MessageId(row.id),
+        person_id=PersonId(row.person_id),
+        profile=row.profile,
+        template=row.template,
+        template_revision=row.template_revision,
+        lane=Lane(row.lane),
+        category=Category(row.category),
+        fallback=row.fallback,
+        state=MessageState(row.state),
+        final=row.final,
+        reason=row.reason,
+        seq=row.seq,
+        attempt=row.attempt,
+        channel=Channel(row.channel),
+        dealer=row.dealer,
+        tries=row.tries,
+        due_at=row.due_at,
+        deadline=row.deadline,
+        cost_krw=row.cost_krw,
+        personal=row.personal,
+    )
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        message_id=MessageId(row.message_id),
+        n=row.n,
+        channel=Channel(row.channel),
+        dealer=row.dealer,
+        state=AttemptState(row.state),
+        request_key=row.request_key,
+        opened_at=row.opened_at,
+        handle=row.handle,
+        dealer_message_id=row.dealer_message_id,
+        check_at=row.check_at,
+        checks=row.checks,
+        missing=row.missing,
+        code=row.code,
+        reason=row.reason,
+        cost_krw=row.cost_krw,
+    )
