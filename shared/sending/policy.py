@@ -1,0 +1,61 @@
+"""What follows a failed attempt, and when to ask a dealer what became of one. Pure rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.dealers.base import NotTaken, Refused
+from shared.ledger.book import AfterFailure, GiveUp, RetryAt
+
+_UNLIMITED = frozenset({"rate_limited"})
+"""Not the message's fault and sure to pass: tried again until the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and how far apart. Delays are world time: they wait for a gateway, not for an hour of the day."""
+
+    max_tries: int = 6
+    base_delay: timedelta = timedelta(seconds=1)
+    max_delay: timedelta = timedelta(minutes=1)
+    lease: timedelta = timedelta(seconds=30)
+    """how long an attempt may be under way before it is taken for crashed; longer than any call may last"""
+    first_lookup: timedelta = timedelta(seconds=2)
+
+
+DEFAULT = RetryPolicy()
+
+
+def after_failure(
+    failure: Refused | NotTaken,
+    tries: int,
+    policy: RetryPolicy,
+    *,
+    deadline: datetime,
+    now: datetime,
+    jitter: float,
+    speed: float = 1.0,
+) -> AfterFailure:
+    """Choose what follows a try, the ``tries``-th over its channel, that the dealer certainly did not take.
+
+    ``jitter``, in [0, 1), spreads a delay over its upper half, so that messages which failed together do not come
+    back together ("equal jitter": M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    ``speed`` is how far the rule clock moves in a second of the world. No retry starts at or after ``deadline``.
+    """
+    match failure:
+        case Refused():
+            return GiveUp()
+        case NotTaken():
+            if tries >= policy.max_tries and failure.reason not in _UNLIMITED:
+                return GiveUp()
+            delay = backoff(policy.base_delay, policy.max_delay, tries, jitter)
+            if failure.retry_after is not None:
+                delay = max(delay, failure.retry_after * (1 + jitter / 4))
+            when = now + delay * speed
+            return RetryAt(when) if when < deadline else GiveUp()
+
+
+def backoff(base: timedelta, ceiling: timedelta, tries: int, jitter: float) -> timedelta:
+    """Return the delay after the ``tries``-th try: doubled up to ``ceiling``, its upper half by ``jitter``."""
+    return min(base * (1 << min(tries - 1, 20)), ceiling) * (0.5 + jitter / 2)

@@ -1,0 +1,175 @@
+"""Receipts: kept raw before they are answered, applied in batches, in any order and however often.
+
+A receipt comes pushed (``via='push'``) or because we asked (``via='lookup'``); both become a row, and one loop applies
+rows. One that matches no attempt yet, because the record of its sending is not committed, is tried again, further
+and further apart, and given up after ``GIVE_UP_AFTER`` tries; its row stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.clock import Clock
+from shared.config import Config
+from shared.crypto import Vault
+from shared.db.engine import copy
+from shared.dealers.base import Dealer, Report
+from shared.ids import MessageId, ReceiptId, new_id
+from shared.ledger.book import Attempt, Book, GiveUp, read_request_key
+from shared.ledger.repository import load, save
+from shared.sending import telemetry
+from shared.sending.sender import price
+
+GIVE_UP_AFTER = 24
+"""tries; doubled from a second up to an hour apart, about 13 hours of world time"""
+
+_COLUMNS = (
+    "id", "dealer", "via", "request_key", "dealer_message_id", "delivered", "code", "reason", "happened_at",
+    "received_at", "apply_at", "personal",
+)  # fmt: skip
+
+_WAITING = text("""
+    SELECT id, dealer, request_key, dealer_message_id, delivered, code, reason, tried FROM receipts
+    WHERE apply_at <= :now ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
+""")
+_BY_DEALER_ID = text("""
+    SELECT dealer, dealer_message_id, message_id, n FROM attempts
+    WHERE dealer_message_id = ANY(CAST(:ids AS text[]))
+""")
+_DONE = text("""
+    UPDATE receipts r SET apply_at = c.apply_at, tried = r.tried + 1, message_id = c.message_id, attempt = c.attempt
+    FROM unnest(CAST(:id AS uuid[]), CAST(:apply_at AS timestamptz[]), CAST(:message_id AS uuid[]),
+                CAST(:attempt AS int[])) AS c (id, apply_at, message_id, attempt)
+    WHERE r.id = c.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A receipt that is not applied."""
+
+    id: ReceiptId
+    dealer: str
+    request_key: str | None
+    dealer_message_id: str | None
+    delivered: bool | None
+    code: str
+    reason: str | None
+    tried: int
+
+
+async def keep(
+    connection: AsyncConnection, vault: Vault, dealer: str, via: str, reports: Sequence[Report], *, now: datetime
+) -> None:
+    """Store ``reports``, to be applied soon. The same report may be stored twice: applying it twice is nothing."""
+    rows: list[tuple[Any, ...]] = []
+    for report in reports:
+        receipt = new_id(now)
+        rows.append(
+            (
+                receipt,
+                dealer,
+                via,
+                report.request_key,
+                report.dealer_message_id,
+                report.delivered,
+                report.code,
+                report.reason,
+                report.at,
+                now,
+                now,
+                vault.seal(report.raw, receipt),
+            )
+        )
+    await copy(connection, "receipts", _COLUMNS, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Applies what is kept."""
+
+    engine: AsyncEngine
+    dealers: dict[str, Dealer]
+    config: Config
+    clock: Clock
+
+    async def apply(self, limit: int = 500) -> int:
+        """Apply up to ``limit`` receipts that wait; return how many there were."""
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            rows = await connection.execute(_WAITING, {"now": now, "n": limit})
+            waiting = [Waiting(*row) for row in rows]
+            if not waiting:
+                return 0
+            targets = await _targets(connection, waiting)
+            book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
+            done = [(receipt, self._apply(book, receipt, targets.get(receipt.id))) for receipt in waiting]
+            await save(connection, book)
+            await connection.execute(
+                _DONE,
+                {
+                    "id": [receipt.id for receipt, _ in done],
+                    "apply_at": [None if attempt else self._next_try(receipt) for receipt, attempt in done],
+                    "message_id": [attempt.message_id if attempt else None for _, attempt in done],
+                    "attempt": [attempt.n if attempt else None for _, attempt in done],
+                },
+            )
+        return len(waiting)
+
+    def _apply(self, book: Book, receipt: Waiting, target: tuple[MessageId, int] | None) -> Attempt | None:
+        """Apply ``receipt``; return its attempt, or None if there is none (yet)."""
+        attempt = book.attempts.get(target) if target else None
+        if attempt is None or attempt.dealer != receipt.dealer:
+            telemetry.receipts.labels(receipt.dealer, "unmatched").inc()
+            return None
+        if receipt.reason == "unknown":
+            telemetry.unmapped.labels(receipt.dealer, attempt.channel).inc()
+        cost = price(self.config, attempt)
+        match receipt.delivered:
+            case True:
+                changed = book.delivered(attempt, code=receipt.code, price_krw=cost)
+            case False:
+                reason = receipt.reason or "unknown"
+                changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp())
+            case None:  # the dealer has it and waits itself: news only for an attempt that was in doubt
+                expected = self.dealers[attempt.dealer].capabilities.receipt_expected_within[attempt.channel]
+                changed = book.taken(
+                    attempt,
+                    dealer_message_id=receipt.dealer_message_id,
+                    price_krw=cost,
+                    check_at=book.now + expected,
+                )
+        telemetry.receipts.labels(receipt.dealer, "changed" if changed else "known").inc()
+        return attempt
+
+    def _next_try(self, receipt: Waiting) -> datetime | None:
+        if receipt.tried >= GIVE_UP_AFTER:
+            structlog.get_logger().warning("receipts.gave_up", dealer=receipt.dealer, receipt_id=str(receipt.id))
+            return None
+        delay = min(timedelta(seconds=0.5) * (1 << min(receipt.tried, 20)), timedelta(hours=1))
+        return self.clock.now() + self.clock.stretch(delay)
+
+
+async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> dict[ReceiptId, tuple[MessageId, int]]:
+    """Find the attempts that receipts are about: by our key, which names it, else by the dealer's id."""
+    found: dict[ReceiptId, tuple[MessageId, int]] = {}
+    by_id: dict[tuple[str, str], list[ReceiptId]] = {}
+    for receipt in waiting:
+        if receipt.request_key and (target := read_request_key(receipt.request_key)):
+            found[receipt.id] = target
+        elif receipt.dealer_message_id:
+            by_id.setdefault((receipt.dealer, receipt.dealer_message_id), []).append(receipt.id)
+    if by_id:
+        rows = await connection.execute(_BY_DEALER_ID, {"ids": [dealer_id for _, dealer_id in by_id]})
+        for dealer, dealer_id, message_id, n in rows:
+            for receipt_id in by_id.get((dealer, dealer_id), []):
+                found[receipt_id] = (MessageId(UUID(bytes=message_id.bytes)), n)
+    return found

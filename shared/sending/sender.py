@@ -1,0 +1,254 @@
+"""Makes attempts: take tokens, write the attempts down, call the dealer, record. In batches, in this order.
+
+The order is what survives a crash between any two lines:
+
+1. A handle is opened at a two-phase dealer. Nothing goes out by it.
+2. The attempts are committed, each with its request key and the handle, after the last check of deadline, hours and
+   state. From here on they are *open*, and nobody opens another over the same channel.
+3. The dealer is called. No connection is held: a slow dealer must not drain the pool.
+4. The results are committed.
+
+A process that dies after 2 leaves attempts that are ``sending``; after their lease ``shared.sending.reconcile`` asks
+the dealer what became of them. A job read again finds its message moved on, and is void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.catalog.repository import load_templates
+from shared.catalog.template import Template, alimtalk, text_message
+from shared.clock import Clock
+from shared.config import Config
+from shared.contracts.states import Channel, Lane, MessageState
+from shared.crypto import CannotOpen, Vault
+from shared.dealers.base import (
+    Accepted,
+    AlimTalk,
+    Ambiguous,
+    Dealer,
+    LookupMeans,
+    NotTaken,
+    Outgoing,
+    Refused,
+    SendResult,
+    Text,
+)
+from shared.hours import next_allowed
+from shared.ids import MessageId
+from shared.ledger.book import Attempt, Book, Message
+from shared.ledger.personal import open_personal
+from shared.ledger.repository import load, save
+from shared.phone import national
+from shared.sending import telemetry
+from shared.sending.limits import Limits
+from shared.sending.policy import RetryPolicy, after_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An attempt to be made: what a ``SendJob`` or a ``queued`` over a text channel asks for."""
+
+    message_id: MessageId
+    seq: int
+    dealer: str
+    channel: Channel
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The collaborators of sending; one a process."""
+
+    engine: AsyncEngine
+    dealers: dict[str, Dealer]
+    limits: Limits
+    config: Config
+    vault: Vault
+    clock: Clock
+    policy: RetryPolicy
+    jitter: Callable[[], float]
+    templates: dict[tuple[str, int], Template] = field(default_factory=dict)
+    """a revision never changes, so what was read once stays true"""
+
+    async def __call__(self, jobs: Sequence[Job], *, waiting: Callable[[], None] = lambda: None) -> None:
+        """Make the attempts that ``jobs`` ask for, in their order; for one read again, do nothing."""
+        for run in runs(jobs, self._batch_of):
+            rest = run
+            while rest:
+                first = rest[0]
+                async with self.limits.take(first.dealer, len(rest), first.lane, waiting=waiting) as granted:
+                    await self._attempt(rest[:granted])
+                rest = rest[granted:]
+
+    async def _attempt(self, jobs: Sequence[Job]) -> None:
+        dealer = self.dealers[jobs[0].dealer]
+        opened: str | NotTaken | None = None
+        if dealer.capabilities.lookup is LookupMeans.TWO_PHASE:
+            opened = await dealer.open()
+
+        handle = opened if isinstance(opened, str) else None
+        claimed = await self._claim(jobs, handle)
+        if not claimed:
+            return
+
+        if isinstance(opened, NotTaken):
+            results: list[SendResult] = [opened] * len(claimed)
+        else:
+            results = await self._call(dealer, handle, claimed)
+        for result in results:
+            telemetry.results.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
+        if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
+            await self.limits.pause(dealer.name, max(waits))
+
+        await self._record(dealer, [attempt for attempt, _ in claimed], results)
+
+    async def _claim(self, jobs: Sequence[Job], handle: str | None) -> list[tuple[Attempt, Message]]:
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            book = await load(connection, [job.message_id for job in jobs], now=now, attempts=False)
+            lease = now + self.clock.stretch(self.policy.lease)
+            claimed = claim(book, jobs, self.config, handle=handle, check_at=lease)
+            await save(connection, book)
+            missing = {(m.template, m.template_revision) for _, m in claimed} - self.templates.keys()
+            if missing:
+                self.templates.update(await load_templates(connection, missing))
+        telemetry.claimed.inc(len(claimed))
+        telemetry.void.inc(len(jobs) - len(claimed))
+        return claimed
+
+    async def _call(
+        self, dealer: Dealer, handle: str | None, claimed: Sequence[tuple[Attempt, Message]]
+    ) -> list[SendResult]:
+        """Call the dealer for what can be rendered; results in the order of ``claimed``."""
+        batch: list[Outgoing] = []
+        results: list[SendResult | None] = []
+        for attempt, message in claimed:
+            try:
+                batch.append(self._render(attempt, message))
+                results.append(None)
+            except (CannotOpen, KeyError, ValueError) as error:
+                # Planned with checks that this passes; the kind of the error alone is logged, it may quote a value.
+                structlog.get_logger().error(
+                    "sending.unrenderable", message_id=str(message.id), error=type(error).__name__
+                )
+                results.append(Refused("invalid_request", "", f"cannot be rendered: {type(error).__name__}"))
+        sent: list[SendResult] = []
+        if batch:
+            with telemetry.duration.labels(dealer.name).time():
+                sent = await dealer.send(handle, batch)
+        answers = iter(sent)
+        return [next(answers) if result is None else result for result in results]
+
+    def _render(self, attempt: Attempt, message: Message) -> Outgoing:
+        personal = open_personal(self.vault, message.personal, message.id)
+        template = self.templates[message.template, message.template_revision]
+        profile = self.config.profiles[message.profile]
+        if attempt.channel.is_text:
+            if profile.text is None:
+                raise ValueError("the profile has no text route")
+            _, content = text_message(template, profile.text.sender, personal.variables)
+            return _outgoing(attempt, personal.phone, content)
+        route = next((route for route in profile.routes if route.dealer == attempt.dealer), None)
+        if route is None:
+            raise ValueError("the profile has no route through this dealer any more")
+        rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
+        return _outgoing(attempt, personal.phone, rendered)
+
+    async def _record(self, dealer: Dealer, attempts: Sequence[Attempt], results: Sequence[SendResult]) -> None:
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            book = await load(connection, [attempt.message_id for attempt in attempts], now=now)
+            for attempt, result in zip(attempts, results, strict=True):
+                self._apply(book, dealer, book.attempts[attempt.message_id, attempt.n], result)
+            await save(connection, book)
+
+    def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult) -> None:
+        message = book.messages[attempt.message_id]
+        match result:
+            case Accepted(dealer_message_id, cost):
+                book.taken(
+                    attempt,
+                    dealer_message_id=dealer_message_id,
+                    price_krw=price(self.config, attempt) if cost is None else cost,
+                    check_at=book.now + dealer.capabilities.receipt_expected_within[attempt.channel],
+                )
+            case Ambiguous(detail):
+                ask = book.now + self.clock.stretch(self.policy.first_lookup)
+                book.unsure(attempt, check_at=ask, why=detail)
+            case Refused() | NotTaken():
+                then = after_failure(
+                    result,
+                    message.tries,
+                    self.policy,
+                    deadline=message.deadline,
+                    now=book.now,
+                    jitter=self.jitter(),
+                    speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
+                )
+                said = {"said": result.detail} if result.detail else None
+                book.failed(attempt, reason=result.reason, code=result.code or None, then=then, detail=said)
+
+    def _batch_of(self, dealer: str) -> int:
+        return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
+
+
+def claim(
+    book: Book, jobs: Sequence[Job], config: Config, *, handle: str | None, check_at: datetime
+) -> list[tuple[Attempt, Message]]:
+    """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
+
+    A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
+    deadline expires; one in its hours of rest is scheduled for their end.
+    """
+    claimed: list[tuple[Attempt, Message]] = []
+    for job in jobs:
+        message = book.messages.get(job.message_id)
+        if message is None or message.state is not MessageState.QUEUED or message.seq != job.seq:
+            continue
+        if book.now >= message.deadline:
+            book.move(message, MessageState.EXPIRED, final=True, reason="expired")
+            continue
+        opens = next_allowed(book.now, message.category, config.profiles[message.profile])
+        if opens >= message.deadline:
+            why = {"why": "quiet_hours"}
+            book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)
+        elif opens > book.now:
+            book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
+        else:
+            claimed.append((book.open_attempt(message, handle=handle, check_at=check_at), message))
+    return claimed
+
+
+def _outgoing(attempt: Attempt, phone: str, content: AlimTalk | Text) -> Outgoing:
+    return Outgoing(
+        message_id=attempt.message_id,
+        n=attempt.n,
+        request_key=attempt.request_key,
+        channel=attempt.channel,
+        to=national(phone),
+        content=content,
+    )
+
+
+def price(config: Config, attempt: Attempt) -> int:
+    """Return what ``attempt`` costs if it is taken, in KRW, by the configured prices; 0 where none is set."""
+    return config.dealers[attempt.dealer].prices.get(attempt.channel, 0)
+
+
+def runs(jobs: Sequence[Job], batch_of: Callable[[str], int]) -> list[list[Job]]:
+    """Cut ``jobs`` into runs that one call can carry: one dealer, one channel, at most its batch; the order is kept."""
+    cut: list[list[Job]] = []
+    for job in jobs:
+        last = cut[-1] if cut else []
+        alike = last and (last[0].dealer, last[0].channel, last[0].lane) == (job.dealer, job.channel, job.lane)
+        if alike and len(last) < batch_of(job.dealer):
+            last.append(job)
+        else:
+            cut.append([job])
+    return cut
