@@ -249,11 +249,14 @@ CREATE TABLE stats_messages (
     lane text NOT NULL,
     state text NOT NULL,
     reason text NOT NULL,
+    channel text NOT NULL,
     n bigint NOT NULL,
-    CONSTRAINT stats_messages_pkey PRIMARY KEY (hour, profile, rule, template, lane, state, reason)
+    CONSTRAINT stats_messages_pkey PRIMARY KEY (hour, profile, rule, template, lane, state, reason, channel)
 ) WITH (fillfactor = 70);
+COMMENT ON COLUMN stats_messages.reason IS 'why it ended without being delivered; empty for all others';
+COMMENT ON COLUMN stats_messages.channel IS 'over which it was delivered or fell back; empty for all others';
 
--- How far a partition of the delivery topic is counted; moved in the transaction of the counts.
+-- How far a partition of the delivery topic is counted, -1 for all of them; moved in the transaction of the counts.
 CREATE TABLE stats_offsets (
     topic text NOT NULL,
     partition int NOT NULL,
