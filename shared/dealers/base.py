@@ -39,6 +39,8 @@ class AlimTalk:
     variables: Mapping[str, str]
     text: str
     buttons: tuple[Button, ...] = ()
+    sender: str | None = None
+    """a registered sender number, which some dealers want named although no SMS will follow"""
 
 
 @dataclass(frozen=True, slots=True)
