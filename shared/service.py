@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,22 @@ async def run(
         group.create_task(serve())
         for work in loops:
             group.create_task(guarded(work))
+
+
+async def repeat(
+    work: Callable[[], Awaitable[int]],
+    *,
+    every_seconds: float,
+    stopping: asyncio.Event,
+    turn: Callable[[], None],
+) -> None:
+    """Call ``work`` until ``stopping``: at once again while it finds something, else after ``every_seconds``."""
+    while not stopping.is_set():
+        turn()
+        if await work():
+            continue
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), every_seconds)
 
 
 def spare_collections() -> None:

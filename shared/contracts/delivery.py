@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
 import msgspec
 
 from shared.contracts.base import Contract
 from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+from shared.ids import MessageId, PersonId
 
 
 class Delivery(Contract, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,8 +20,8 @@ class Delivery(Contract, frozen=True, kw_only=True, omit_defaults=True):
     ``was`` -> ``state`` and ``attempt_was`` -> ``attempt_state`` allow in any order.
     """
 
-    message_id: UUID
-    person_id: UUID
+    message_id: MessageId
+    person_id: PersonId
     seq: int
     """1, 2, 3, … within the message"""
     xid: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
 import msgspec
 
 from shared.contracts.base import Contract
 from shared.contracts.states import Channel
+from shared.ids import MessageId, PersonId
 
 
 class SendJob(Contract, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,8 +18,8 @@ class SendJob(Contract, frozen=True, kw_only=True, omit_defaults=True):
     from the transition to ``queued`` that has this ``seq``.
     """
 
-    message_id: UUID
-    person_id: UUID
+    message_id: MessageId
+    person_id: PersonId
     seq: int
     """of the transition that queued it: a job whose message has moved on since is void"""
     channel: Channel

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import structlog
 from sqlalchemy import text
@@ -128,10 +127,10 @@ class Receipts:
         """Apply ``receipt``; return its attempt, or None if there is none (yet)."""
         attempt = book.attempts.get(target) if target else None
         if attempt is None or attempt.dealer != receipt.dealer:
-            telemetry.receipts.labels(receipt.dealer, "unmatched").inc()
+            telemetry.RECEIPTS.labels(receipt.dealer, "unmatched").inc()
             return None
         if receipt.reason == "unknown":
-            telemetry.unmapped.labels(receipt.dealer, attempt.channel).inc()
+            telemetry.UNMAPPED.labels(receipt.dealer, attempt.channel).inc()
         cost = price(self.config, attempt)
         match receipt.delivered:
             case True:
@@ -147,7 +146,7 @@ class Receipts:
                     price_krw=cost,
                     check_at=book.now + expected,
                 )
-        telemetry.receipts.labels(receipt.dealer, "changed" if changed else "known").inc()
+        telemetry.RECEIPTS.labels(receipt.dealer, "changed" if changed else "known").inc()
         return attempt
 
     def _next_try(self, receipt: Waiting) -> datetime | None:
@@ -171,5 +170,5 @@ async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> d
         rows = await connection.execute(_BY_DEALER_ID, {"ids": [dealer_id for _, dealer_id in by_id]})
         for dealer, dealer_id, message_id, n in rows:
             for receipt_id in by_id.get((dealer, dealer_id), []):
-                found[receipt_id] = (MessageId(UUID(bytes=message_id.bytes)), n)
+                found[receipt_id] = (MessageId(message_id), n)
     return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -76,7 +75,7 @@ class Reconciler:
         taken: dict[str, list[OpenAttempt]] = {}
         async with self.engine.begin() as connection:
             rows = await connection.execute(_DUE, {"now": now, "n": limit})
-            due = {(MessageId(UUID(bytes=row.message_id.bytes)), row.n) for row in rows}
+            due = {(MessageId(row.message_id), row.n) for row in rows}
             book = await load(connection, {message_id for message_id, _ in due}, now=now)
             for key in sorted(due, key=lambda key: key[0].int):
                 attempt = book.attempts.get(key)
@@ -85,7 +84,7 @@ class Reconciler:
                 if self._ended(book, attempt):
                     continue
                 if attempt.state is AttemptState.SENDING:
-                    telemetry.uncertain.labels(attempt.dealer).inc()
+                    telemetry.UNCERTAIN.labels(attempt.dealer).inc()
                     book.unsure(attempt, check_at=now, why="the sender did not come back")
                 attempt.checks += 1
                 book.postpone(attempt, check_at=self._ask_again(attempt, now))
@@ -145,7 +144,7 @@ class Reconciler:
     ) -> None:
         reports: list[Report] = []
         for attempt, answer in zip(asked, answers, strict=True):
-            telemetry.lookups.labels(dealer.name, type(answer).__name__.lower()).inc()
+            telemetry.LOOKUPS.labels(dealer.name, type(answer).__name__.lower()).inc()
             if isinstance(answer, Report) and (answer.delivered is not None or not attempt.dealer_message_id):
                 reports.append(answer)  # "still waiting" is news only while we do not know that it was taken
         if reports:

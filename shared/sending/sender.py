@@ -78,7 +78,10 @@ class Sender:
 
     async def __call__(self, jobs: Sequence[Job], *, waiting: Callable[[], None] = lambda: None) -> None:
         """Make the attempts that ``jobs`` ask for, in their order; for one read again, do nothing."""
-        for run in runs(jobs, self._batch_of):
+        known = [job for job in jobs if job.dealer in self.dealers]
+        if len(known) < len(jobs):
+            await self._claim([job for job in jobs if job.dealer not in self.dealers], None)
+        for run in runs(known, self._batch_of):
             rest = run
             while rest:
                 first = rest[0]
@@ -102,7 +105,7 @@ class Sender:
         else:
             results = await self._call(dealer, handle, claimed)
         for result in results:
-            telemetry.results.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
+            telemetry.RESULTS.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
             await self.limits.pause(dealer.name, max(waits))
 
@@ -118,8 +121,8 @@ class Sender:
             missing = {(m.template, m.template_revision) for _, m in claimed} - self.templates.keys()
             if missing:
                 self.templates.update(await load_templates(connection, missing))
-        telemetry.claimed.inc(len(claimed))
-        telemetry.void.inc(len(jobs) - len(claimed))
+        telemetry.CLAIMED.inc(len(claimed))
+        telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
 
     async def _call(
@@ -140,7 +143,7 @@ class Sender:
                 results.append(Refused("invalid_request", "", f"cannot be rendered: {type(error).__name__}"))
         sent: list[SendResult] = []
         if batch:
-            with telemetry.duration.labels(dealer.name).time():
+            with telemetry.DURATION.labels(dealer.name).time():
                 sent = await dealer.send(handle, batch)
         answers = iter(sent)
         return [next(answers) if result is None else result for result in results]
@@ -204,7 +207,8 @@ def claim(
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
-    deadline expires; one in its hours of rest is scheduled for their end.
+    deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer was taken out of the
+    configuration has failed.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
@@ -214,7 +218,13 @@ def claim(
         if book.now >= message.deadline:
             book.move(message, MessageState.EXPIRED, final=True, reason="expired")
             continue
-        opens = next_allowed(book.now, message.category, config.profiles[message.profile])
+        profile = config.profiles.get(message.profile)
+        if profile is None or message.dealer not in config.dealers:
+            last = message.fallback == "none" or message.channel.is_text
+            why = {"why": "not_configured"}
+            book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
+            continue
+        opens = next_allowed(book.now, message.category, profile)
         if opens >= message.deadline:
             why = {"why": "quiet_hours"}
             book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)

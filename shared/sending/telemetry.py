@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-claimed = Counter("bongsu_sending_attempts_total", "Attempts written down")
-void = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
-results = Counter(
+CLAIMED = Counter("bongsu_sending_attempts_total", "Attempts written down")
+VOID = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
+RESULTS = Counter(
     "bongsu_sending_results_total",
     "What dealers answered, by message: accepted, refused, nottaken, ambiguous",
     ["dealer", "channel", "result"],
 )
-duration = Histogram(
+DURATION = Histogram(
     "bongsu_sending_call_duration_seconds",
     "How long a dealer took for a batch",
     ["dealer"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-receipts = Counter("bongsu_sending_receipts_total", "Receipts applied, by what they changed", ["dealer", "outcome"])
-lookups = Counter("bongsu_sending_lookups_total", "What dealers answered when asked", ["dealer", "answer"])
-uncertain = Counter("bongsu_sending_uncertain_total", "Attempts that became uncertain", ["dealer"])
-unmapped = Counter("bongsu_sending_unmapped_codes_total", "Result codes of no table", ["dealer", "channel"])
+RECEIPTS = Counter("bongsu_sending_receipts_total", "Receipts applied, by what they changed", ["dealer", "outcome"])
+LOOKUPS = Counter("bongsu_sending_lookups_total", "What dealers answered when asked", ["dealer", "answer"])
+UNCERTAIN = Counter("bongsu_sending_uncertain_total", "Attempts that became uncertain", ["dealer"])
+UNMAPPED = Counter("bongsu_sending_unmapped_codes_total", "Result codes of no table", ["dealer", "channel"])

@@ -1,0 +1,5 @@
+"""``python -m services.dispatcher``."""
+
+from services.dispatcher.app import start
+
+start()

@@ -1,0 +1,63 @@
+"""What the dispatcher does: send what a lane brings, queue what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.dispatcher import telemetry
+from services.dispatcher.domain import Due, when_due
+from services.dispatcher.repository import due_messages
+from shared.bus import Received
+from shared.clock import Clock
+from shared.contracts.jobs import SendJob
+from shared.contracts.states import Lane, MessageState
+from shared.ledger.repository import load, save
+from shared.sending.sender import Job, Sender
+
+
+@dataclass(frozen=True, slots=True)
+class SendJobs:
+    """Makes the attempts of one lane."""
+
+    sender: Sender
+    lane: Lane
+    waiting: Callable[[], None]
+
+    async def __call__(self, received: Sequence[Received[SendJob]]) -> None:
+        """Make the attempts that a batch of jobs asks for; for jobs read again, do nothing."""
+        jobs = [
+            Job(job.message_id, job.seq, job.dealer, job.channel, self.lane)
+            for job in (each.value for each in received)
+        ]
+        await self.sender(jobs, waiting=self.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDue:
+    """Queues scheduled messages whose time has come: delays, hour windows, retries, texts that waited for morning."""
+
+    engine: AsyncEngine
+    clock: Clock
+
+    async def __call__(self, limit: int = 1000) -> int:
+        """Queue up to ``limit``; return how many were due."""
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            due = await due_messages(connection, now=now, limit=limit)
+            if not due:
+                return 0
+            book = await load(connection, due, now=now, attempts=False)
+            for message in (book.messages[each] for each in due):
+                match outcome := when_due(message, now):
+                    case Due.QUEUE:
+                        book.move(message, MessageState.QUEUED)
+                    case Due.EXPIRE:
+                        book.move(message, MessageState.EXPIRED, final=True, reason="expired")
+                    case Due.LEAVE:
+                        pass
+                telemetry.DUE.labels(outcome).inc()
+            await save(connection, book)
+        return len(due)

@@ -1,0 +1,21 @@
+"""The dispatcher's own SQL; what it shares with the fallback is in ``shared.ledger`` and ``shared.sending``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from shared.ids import MessageId
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_DUE = text("SELECT id FROM messages WHERE due_at <= :now ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED")
+
+
+async def due_messages(connection: AsyncConnection, *, now: datetime, limit: int) -> list[MessageId]:
+    """Return and lock scheduled messages whose time has come, the earliest first; other replicas pass them over."""
+    rows = await connection.execute(_DUE, {"now": now, "n": limit})
+    return [MessageId(row.id) for row in rows]

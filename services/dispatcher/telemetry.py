@@ -1,0 +1,9 @@
+"""What the dispatcher counts, besides ``shared.sending.telemetry`` and ``shared.bus.telemetry``."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+DUE = Counter("bongsu_dispatcher_due_total", "Scheduled messages whose time came, by what became of them", ["outcome"])
+RECEIPT_CALLS = Counter("bongsu_dispatcher_receipt_calls_total", "Receipt calls, by answer", ["dealer", "status"])
+RECEIPTS_KEPT = Counter("bongsu_dispatcher_receipts_kept_total", "Reports stored to be applied", ["dealer"])

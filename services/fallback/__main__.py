@@ -1,0 +1,5 @@
+"""``python -m services.fallback``."""
+
+from services.fallback.app import start
+
+start()

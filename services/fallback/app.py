@@ -1,0 +1,74 @@
+"""Wiring of the fallback: the only module that knows all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from functools import partial
+
+from sqlalchemy import text
+
+from services.fallback.handlers import DecideFallback, SendTexts
+from services.fallback.settings import Settings
+from shared.bus import consume
+from shared.bus.open import open_source
+from shared.bus.relay import relay_loop
+from shared.contracts.delivery import decode_delivery
+from shared.contracts.topics import DELIVERY
+from shared.db.engine import engine_for
+from shared.dealers.registry import build_dealers
+from shared.sending.limits import Limits
+from shared.sending.policy import DEFAULT
+from shared.sending.sender import Sender
+from shared.service import Health, main, make_app, run
+from shared.telemetry import configure_logging
+
+
+async def serve(settings: Settings) -> None:
+    """Run the fallback until it is told to stop."""
+    configure_logging("fallback", settings.log_level)
+    config, clock, vault = settings.load_config(), settings.make_clock(), settings.make_vault()
+    stopping, health = asyncio.Event(), Health()
+    async with AsyncExitStack() as stack:
+        engine = engine_for(settings.database_url, pool_size=settings.database_pool)
+        stack.push_async_callback(engine.dispose)
+        dealers = build_dealers(config)
+        for dealer in dealers.values():
+            stack.push_async_callback(dealer.close)
+        limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
+        sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
+
+        async def postgres() -> None:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+        health.checks["postgres"] = postgres
+        loops = []
+        # Two groups: deciding does not wait behind a slow gateway.
+        turn = partial(health.turn, "send")
+        for group, handler, on_turn in (
+            ("fallback-decide", DecideFallback(engine, config, vault, clock), partial(health.turn, "decide")),
+            ("fallback-send", SendTexts(sender, turn), turn),
+        ):
+            source = await stack.enter_async_context(
+                open_source(engine, settings.kafka_bootstrap_servers, group, [DELIVERY])
+            )
+            loops.append(
+                consume(
+                    source,
+                    decode_delivery,
+                    handler,
+                    stopping=stopping,
+                    max_records=settings.fallback_batch,
+                    on_turn=on_turn,
+                )
+            )
+        if settings.kafka_bootstrap_servers:
+            loops.append(relay_loop(engine, settings.kafka_bootstrap_servers, stopping=stopping))
+        await run(make_app("bongsu fallback", health), settings, stopping=stopping, loops=loops)
+
+
+def start() -> None:
+    """Run the service as a process."""
+    main(serve(Settings()))

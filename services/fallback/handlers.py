@@ -1,0 +1,120 @@
+"""What the fallback does: decide what follows a failure, and send the texts that were decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.fallback import telemetry
+from services.fallback.domain import Decision, Never, Now, WaitUntil, decide
+from shared.bus import Received
+from shared.catalog.repository import load_templates
+from shared.catalog.template import Template, text_message
+from shared.clock import Clock
+from shared.config import Config
+from shared.contracts.delivery import Delivery
+from shared.contracts.states import Channel, MessageState
+from shared.crypto import CannotOpen, Vault
+from shared.hours import next_allowed
+from shared.ledger.book import Book, Message
+from shared.ledger.personal import open_personal
+from shared.ledger.repository import load, save
+from shared.sending.sender import Job, Sender
+
+
+@dataclass(frozen=True, slots=True)
+class DecideFallback:
+    """Decides for messages that failed and are not final. Reading a record again finds them decided."""
+
+    engine: AsyncEngine
+    config: Config
+    vault: Vault
+    clock: Clock
+
+    async def __call__(self, received: Sequence[Received[Delivery]]) -> None:
+        """Turn each failed message of the batch to a text, let it wait for one, or end it."""
+        failed = {
+            each.value.message_id
+            for each in received
+            if each.value.state is MessageState.FAILED and not each.value.final
+        }
+        if not failed:
+            return
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            book = await load(connection, failed, now=now)
+            waiting = [m for m in book.messages.values() if m.state is MessageState.FAILED and not m.final]
+            templates = await load_templates(connection, {(m.template, m.template_revision) for m in waiting})
+            for message in waiting:
+                self._decide(book, message, templates[message.template, message.template_revision])
+            await save(connection, book)
+
+    def _decide(self, book: Book, message: Message, template: Template) -> None:
+        profile = self.config.profiles.get(message.profile)
+        if profile is None:
+            book.move(
+                message,
+                MessageState.FAILED,
+                final=True,
+                reason=message.reason,
+                detail={"no_fallback": "unknown_profile"},
+            )
+            return
+        reason = message.reason or "unknown"
+        route = profile.text if template.text_message else None
+        channel = self._channel(message, template) if route else None
+        decision: Decision = decide(
+            reason,
+            message.category,
+            text_dealer=route.dealer if route and channel else None,
+            failed_dealer=message.dealer,
+            now=book.now,
+            opens=next_allowed(book.now, message.category, profile),
+            deadline=message.deadline,
+        )
+        telemetry.DECISIONS.labels(type(decision).__name__.lower(), reason).inc()
+        match decision:
+            case Never(why):
+                book.move(message, MessageState.FAILED, final=True, reason=reason, detail={"no_fallback": why})
+            case Now() | WaitUntil() if route is None or channel is None:
+                raise AssertionError("decide() gives no text without a route")
+            case Now():
+                book.turn_to(message, channel, route.dealer, detail={"fallback_after": reason})
+            case WaitUntil(when):
+                why_wait = {"fallback_after": reason, "why": "quiet_hours"}
+                book.turn_to(message, channel, route.dealer, due_at=when, detail=why_wait)
+
+    def _channel(self, message: Message, template: Template) -> Channel | None:
+        """Return SMS or LMS, by the length of the text; None where it cannot be rendered, which planning rules out."""
+        try:
+            personal = open_personal(self.vault, message.personal, message.id)
+            channel, _ = text_message(template, "", personal.variables)
+        except (CannotOpen, KeyError, ValueError) as error:
+            kind = type(error).__name__
+            structlog.get_logger().error("fallback.unrenderable", message_id=str(message.id), error=kind)
+            return None
+        return channel
+
+
+@dataclass(frozen=True, slots=True)
+class SendTexts:
+    """Sends messages that were queued over a text channel, by the machinery that sends AlimTalks."""
+
+    sender: Sender
+    waiting: Callable[[], None]
+
+    async def __call__(self, received: Sequence[Received[Delivery]]) -> None:
+        """Make the attempts that a batch of records asks for; for records read again, do nothing."""
+        jobs = [
+            Job(each.message_id, each.seq, each.dealer, each.channel, each.lane)
+            for each in (record.value for record in received)
+            if each.state is MessageState.QUEUED
+            and each.channel is not None
+            and each.channel.is_text
+            and each.dealer is not None
+        ]
+        if jobs:
+            await self.sender(jobs, waiting=self.waiting)
