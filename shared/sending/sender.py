@@ -207,8 +207,8 @@ def claim(
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
-    deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer was taken out of the
-    configuration has failed.
+    deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer is not
+    configured any more has failed.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
