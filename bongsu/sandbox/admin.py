@@ -1,0 +1,152 @@
+"""``/_sandbox``: what really happened, and switches. No signature is asked; a sandbox holds nobody's data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from bongsu.sandbox.profile import CallFault, FaultProfile, Operation, Template, problems_of
+
+if TYPE_CHECKING:
+    from bongsu.sandbox.server import Sandbox
+
+_ROWS_AT_ONCE = 1000
+_TEMPLATES = TypeAdapter(list[Template])
+
+
+def add_routes(app: web.Application, sandbox: Sandbox) -> None:
+    """Add the endpoints to ``app``."""
+    endpoints = _Admin(sandbox)
+    app.add_routes(
+        [
+            web.get("/healthz", endpoints.healthz),
+            web.get("/readyz", endpoints.healthz),
+            web.get("/_sandbox/truth", endpoints.truth),
+            web.get("/_sandbox/stats", endpoints.stats),
+            web.get("/_sandbox/faults", endpoints.get_faults),
+            web.post("/_sandbox/faults", endpoints.change_faults),
+            web.post("/_sandbox/arrange", endpoints.arrange),
+            web.post("/_sandbox/templates", endpoints.add_templates),
+            web.post("/_sandbox/webhook", endpoints.set_webhook),
+            web.post("/_sandbox/settle", endpoints.settle),
+            web.post("/_sandbox/reset", endpoints.reset),
+        ]
+    )
+
+
+class _Arranged(msgspec.Struct, forbid_unknown_fields=True):
+    operation: Operation
+    fault: CallFault
+    times: int = 1
+
+
+class _Webhook(msgspec.Struct, forbid_unknown_fields=True):
+    url: str | None
+    secret: str | None = None
+
+
+class _Admin:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def truth(self, request: web.Request) -> web.StreamResponse:
+        """Answer JSON lines, ``limit`` rows from the ``after``-th on."""
+        try:
+            after = int(request.query.get("after", "0"))
+            limit = int(request.query["limit"]) if "limit" in request.query else None
+        except ValueError:
+            return _problem("after and limit are numbers")
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await answer.prepare(request)
+        lines: list[bytes] = []
+        for row in self.sandbox.book.rows(after, limit):
+            lines.append(msgspec.json.encode(row))
+            if len(lines) == _ROWS_AT_ONCE:
+                await answer.write(b"\n".join(lines) + b"\n")
+                lines.clear()
+        if lines:
+            await answer.write(b"\n".join(lines) + b"\n")
+        await answer.write_eof()
+        return answer
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return _json(self.sandbox.stats(request.query.get("key"), request.query.get("until", "")))
+
+    async def get_faults(self, _: web.Request) -> web.Response:
+        return _json(self.sandbox.faults.model_dump(mode="json"))
+
+    async def change_faults(self, request: web.Request) -> web.Response:
+        """Merge the body into the faults (RFC 7396); with ``?replace=1`` begin from none."""
+        try:
+            patch = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            now = {} if "replace" in request.query else self.sandbox.faults.model_dump(exclude_unset=True)
+            self.sandbox.faults = FaultProfile.model_validate(_merge(now, patch))
+        except msgspec.DecodeError as error:
+            return _problem(str(error))
+        except ValidationError as error:
+            return _problem(problems_of(error))
+        return await self.get_faults(request)
+
+    async def arrange(self, request: web.Request) -> web.Response:
+        """Let a fault strike the next calls of a kind."""
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=_Arranged)
+        except msgspec.DecodeError as error:
+            return _problem(str(error))
+        self.sandbox.arrange(wanted.operation, wanted.fault, wanted.times)
+        return _json({"arranged": wanted.times})
+
+    async def add_templates(self, request: web.Request) -> web.Response:
+        try:
+            templates = _TEMPLATES.validate_json(await request.read())
+        except ValidationError as error:
+            return _problem(problems_of(error))
+        self.sandbox.add_templates(templates)
+        return _json({"templates": len(self.sandbox.solapi.templates)})
+
+    async def set_webhook(self, request: web.Request) -> web.Response:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=_Webhook)
+        except msgspec.DecodeError as error:
+            return _problem(str(error))
+        self.sandbox.webhook_url = wanted.url
+        if wanted.secret is not None:
+            self.sandbox.solapi.webhooks.secret = wanted.secret
+        return _json({"url": wanted.url})
+
+    async def settle(self, _: web.Request) -> web.Response:
+        return _json({"settled": self.sandbox.settle()})
+
+    async def reset(self, _: web.Request) -> web.Response:
+        self.sandbox.reset()
+        return _json({"reset": True})
+
+
+def _merge(target: Any, patch: Any) -> Any:  # noqa: ANN401 - any JSON
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _problem(detail: str) -> web.Response:
+    return web.Response(
+        status=400,
+        body=msgspec.json.encode({"type": "about:blank", "title": "Bad request", "detail": detail}),
+        content_type="application/problem+json",
+    )

@@ -1,0 +1,1 @@
+"""SOLAPI v4 as the facts know it, under ``/solapi``."""

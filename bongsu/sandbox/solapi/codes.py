@@ -1,0 +1,74 @@
+"""SOLAPI's message status codes (solapi/documents, "상태 코드" table) and its HTTP refusals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ACCEPTED = "2000"
+WAITING = "3000"
+
+TEXTS = {
+    "1010": "필수 입력 값이 입력되지 않았습니다.",
+    "1011": "형식에 맞지 않습니다.",
+    "1013": "SMS에는 제목을 입력할 수 없습니다.",
+    "1014": "제목은 40바이트를 넘을 수 없습니다.",
+    "1025": "잘못된 메시지 타입입니다.",
+    "1026": "수신번호가 중복되었습니다.",
+    "1028": "출력할 수 없는 문자가 포함되어 있습니다.",
+    "1029": "표현할 수 없는 문자가 포함되어 있습니다.",
+    "1030": "잔액이 부족합니다.",
+    "1031": "길이 제한을 초과하였습니다.",
+    "1032": "customFields 형식이 잘못되었습니다.",
+    "1033": "kakaoOptions는 알림톡과 친구톡에만 쓸 수 있습니다.",
+    "1041": "유효하지 않은 채널입니다.",
+    "1042": "유효하지 않은 템플릿입니다.",
+    "1043": "등록된 템플릿과 내용이 다릅니다.",
+    "1044": "잘못된 버튼입니다.",
+    "1045": "잘못된 버튼 URL입니다.",
+    "1046": "템플릿에 버튼이 있으나 입력되지 않았습니다.",
+    "1047": "템플릿에 버튼이 없으나 입력되었습니다.",
+    "1048": "버튼 URL이 너무 깁니다.",
+    "1049": "버튼 이름이 너무 깁니다.",
+    "1050": "버튼이 너무 많습니다.",
+    "1052": "버튼 순서가 템플릿과 다릅니다.",
+    "1062": "등록되지 않은 발신번호입니다.",
+    "2000": "정상 접수(이통사로 접수 예정)",
+    "3000": "이통사로 접수 완료(리포트 대기)",
+    "3010": "잘못된 수신번호입니다.",
+    "3012": "협력사 서버 오류",
+    "3024": "서버 오류",
+    "3032": "가입자가 아닙니다.",
+    "3040": "전송 시간 초과",
+    "3041": "단말기 통화중",
+    "3042": "음영지역",
+    "3043": "단말기 전원 꺼짐",
+    "3044": "단말기 메시지 저장 개수 초과",
+    "3045": "단말기 일시 서비스 정지",
+    "3047": "착신거절",
+    "3054": "스팸",
+    "3103": "템플릿과 메시지가 다릅니다.",
+    "3104": "카카오톡을 사용하지 않는 사용자입니다.",
+    "3107": "72시간 이내 카카오톡 사용 이력이 없거나 알림톡을 차단하였습니다.",
+    "4000": "수신 완료",
+}
+
+
+def text_of(code: str) -> str:
+    """Return what the dealer says to a code."""
+    return TEXTS.get(code, "알 수 없는 상태")
+
+
+@dataclass(eq=False)
+class Refused(Exception):
+    """An HTTP error of the dealer; the body names ``error_code`` and ``error_message``."""
+
+    status: int
+    error_code: str
+    error_message: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def as_body(self) -> dict[str, str]:
+        """Return the body of the answer; that of a 429 has another shape."""
+        if self.status == 429:  # noqa: PLR2004 - the one status with a body of its own
+            return {"message": self.error_message}
+        return {"errorCode": self.error_code, "errorMessage": self.error_message}

@@ -1,0 +1,136 @@
+"""What really left and what became of it: the judge's book, which no fault touches."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bongsu.sandbox.faults import DELIVERED
+from bongsu.sandbox.meters import SlidingWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.contracts.states import Channel
+
+
+@dataclass(slots=True)
+class Dispatched:
+    """A message that left. A person gets it if its ``code`` is 4000, reported or not."""
+
+    dealer: str
+    message_id: str
+    group_id: str
+    to: str
+    channel: Channel
+    custom_fields: tuple[tuple[str, str], ...]
+    world_at: float
+    """when it left, by the world's clock (Unix seconds)"""
+    at: float
+    """when it left, by the rules' clock"""
+    substitute: bool
+    """the dealer's own SMS after a failure on Kakao"""
+    code: str
+    final_at: float
+    """when it reached the person or failed, by the rules' clock"""
+
+    @property
+    def delivered(self) -> bool:
+        """Say whether the person gets it."""
+        return self.code == DELIVERED
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as ``/_sandbox/truth`` shows it."""
+        return {
+            "dealer": self.dealer,
+            "message_id": self.message_id,
+            "group_id": self.group_id,
+            "to": self.to,
+            "channel": self.channel.value,
+            "custom_fields": dict(self.custom_fields),
+            "dispatched_at": iso(self.world_at),
+            "at": iso(self.at),
+            "substitute": self.substitute,
+            "delivered": self.delivered,
+            "code": self.code,
+            "delivered_at": iso(self.final_at) if self.delivered else None,
+        }
+
+
+def iso(moment: float) -> str:
+    """Return a Unix time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Truth:
+    """All that left, in the order in which it left, and how fast."""
+
+    def __init__(self) -> None:
+        self.sent: list[Dispatched] = []
+        self.per_second = SlidingWindow(1.0)
+        self.asked_per_second = SlidingWindow(1.0)
+        """with what was refused for the limit"""
+        self.counted: Counter[str] = Counter()
+        self.refused_at_registration: Counter[str] = Counter()
+
+    def count_asked(self, amount: int) -> None:
+        """Count what a caller wanted to send just now."""
+        self.asked_per_second.add(time.monotonic(), amount)
+
+    def count_sent(self, amount: int, limit: int) -> None:
+        """Count what leaves just now; ``limit`` is what may leave in a second, 0 for anything."""
+        self.per_second.add(time.monotonic(), amount)
+        if limit and self.per_second.total > limit:
+            self.counted["windows_exceeded"] += 1
+
+    def rows(self, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield rows from the ``after``-th on."""
+        end = len(self.sent) if limit is None else after + limit
+        for dispatched in self.sent[after:end]:
+            yield dispatched.as_row()
+
+    def summary(self, key: str | None = None, until: str = "") -> dict[str, Any]:
+        """Return totals; ``key`` and ``until`` as for ``duplicates``."""
+        codes = Counter((sent.channel.value, sent.code) for sent in self.sent)
+        channels = Counter(sent.channel.value for sent in self.sent)
+        return {
+            "dispatched": len(self.sent),
+            "delivered": sum(sent.delivered for sent in self.sent),
+            "substitutes": sum(sent.substitute for sent in self.sent),
+            "by_channel": dict(channels),
+            "by_code": {f"{channel}:{code}": count for (channel, code), count in sorted(codes.items())},
+            "refused_at_registration": dict(self.refused_at_registration),
+            "max_in_a_second": self.per_second.peak,
+            "max_asked_in_a_second": self.asked_per_second.peak,
+            "windows_exceeded": self.counted["windows_exceeded"],
+            "counted": dict(self.counted),
+            "duplicates": self.duplicates(key, until),
+        }
+
+    def duplicates(self, key: str | None = None, until: str = "") -> dict[str, Any]:
+        """Count messages that left (or reached someone) twice to a person over a channel.
+
+        Two are the same if they agree in recipient, channel and the custom field ``key`` (the first one
+        if None), up to the first ``until`` in its value if that is not empty.
+        """
+        sent: Counter[tuple[str, str, str]] = Counter()
+        got: Counter[tuple[str, str, str]] = Counter()
+        unnamed = 0
+        for dispatched in self.sent:
+            fields = dispatched.custom_fields
+            name = next((value for field, value in fields if key is None or field == key), None)
+            if name is None:
+                unnamed += 1
+                continue
+            same = (name.split(until)[0] if until else name, dispatched.channel.value, dispatched.to)
+            sent[same] += 1
+            got[same] += dispatched.delivered
+        return {
+            "dispatched": sum(count - 1 for count in sent.values()),
+            "delivered": sum(count - 1 for count in got.values() if count > 1),
+            "without_key": unnamed,
+            "examples": [name for (name, _, _), count in sent.items() if count > 1][:10],
+        }
