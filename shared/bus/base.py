@@ -32,6 +32,18 @@ class Record:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Outgoing(NamedTuple):
+    """A record to write."""
+
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class BusAway(Transient):
+    """What carries the bus, the broker or Postgres, does not answer."""
+
+
 class CommitRefused(Transient):
     """The partition has a new owner meanwhile, who will read the batch again: let it go."""
 
@@ -64,4 +76,26 @@ class Source(Protocol):
 
     async def bury(self, record: Record, reason: str, detail: str) -> None:
         """Put ``record`` among the dead letters of its topic, with why; returns once it is durable."""
+        ...
+
+
+class Producer(Protocol):
+    """Writes records to chosen partitions. Use as an async context manager."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    async def partitions_of(self, topic: str) -> int:
+        """Return how many partitions ``topic`` has. Raises ``BusAway`` when it has none or nobody answers."""
+        ...
+
+    async def publish(self, batches: Mapping[TopicPartition, Sequence[Outgoing]]) -> None:
+        """Write all ``batches``, and return when every record is acknowledged by all replicas in sync.
+
+        In a partition no record is written before the one ahead of it is. Raises ``BusAway``; then any of the
+        batches may be there, up to some record, and the producer is of no more use.
+        """
         ...

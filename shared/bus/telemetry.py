@@ -15,5 +15,5 @@ BATCH = Histogram(
 
 RELAY_LEADER = Gauge("bongsu_relay_leader", "1 in the process that relays the ledger to Kafka")
 RELAY_RECORDS = Counter("bongsu_relay_records_total", "Records published, repetitions included", ["topic"])
-RELAY_LAG = Gauge("bongsu_relay_lag_seconds", "Age (rule time) of the last transition published; 0 when none waits")
+RELAY_LAST = Gauge("bongsu_relay_last_timestamp_seconds", "When (rule time) the last transition published was made")
 RELAY_FAILURES = Counter("bongsu_relay_failures_total", "Times the relay backed off and began again")

@@ -1,0 +1,201 @@
+"""The ledger's transitions, read in their order as records of the topics.
+
+Sequence numbers are drawn in one order and commit in another, so ``WHERE position > last`` skips rows. Order here is
+``(xid, position)``, and only rows below the horizon are read: ``pg_snapshot_xmin(pg_current_snapshot())``, the lowest
+transaction still running. Below it nothing can appear any more (docs/adr/0004). The price: a transaction that has
+written anything, anywhere in the cluster, holds back what came after it until it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import text
+
+from shared.contracts.delivery import Delivery
+from shared.contracts.jobs import SendJob
+from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+from shared.contracts.topics import DELIVERY, SEND_JOBS
+from shared.ledger.repository import ring
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+    from shared.bus.connection import BusConnection
+
+__all__ = ["END", "START", "TOPICS", "Entry", "Page", "Place", "read", "ring"]
+
+TOPICS = frozenset({DELIVERY, *SEND_JOBS.values()})
+"""The topics that the ledger makes."""
+
+
+class Place(NamedTuple):
+    """Where in the ledger; a cursor at it has read everything up to and including it."""
+
+    xid: int
+    position: int
+
+
+START = Place(0, 0)
+END = Place(2**63 - 1, 2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transition, and what of its message never changes."""
+
+    delivery: Delivery
+    bucket: int
+    deadline: datetime
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.delivery.xid, self.delivery.position)
+
+    @property
+    def job_topic(self) -> str | None:
+        """The topic of the job that this transition is; None when it is none, or one that ``fallback`` does itself."""
+        change = self.delivery
+        if change.state is not MessageState.QUEUED or change.channel is None or change.channel.is_text:
+            return None
+        return SEND_JOBS[change.lane]
+
+    def value(self, topic: str) -> bytes:
+        """Return what ``topic`` says of it: a ``Delivery``, or a ``SendJob`` (see ``job_topic``)."""
+        change = self.delivery
+        if topic == DELIVERY:
+            return change.encode()
+        if topic != self.job_topic or change.channel is None:
+            raise ValueError(f"this transition is none of {topic}")
+        return SendJob(
+            message_id=change.message_id,
+            person_id=change.person_id,
+            seq=change.seq,
+            channel=change.channel,
+            dealer=change.dealer or "",
+            profile=change.profile,
+            deadline=self.deadline,
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one look found."""
+
+    entries: Sequence[Entry]
+    upto: Place
+    """everything asked for up to here is in ``entries``: where to go on"""
+    waiting: bool
+    """rows have been committed that a running transaction holds back: look again shortly"""
+
+
+_FILTERS = {
+    DELIVERY: "true",
+    **{
+        # kept equal to Entry.job_topic by a test
+        topic: f"t.lane = '{lane}' AND t.state = 'queued' AND t.channel NOT IN ('sms', 'lms', 'mms')"
+        for lane, topic in SEND_JOBS.items()
+    },
+}
+
+# The sets of rows are cut to size before messages are looked up, one by one through their key.
+_READ = {
+    topic: text(f"""
+    WITH horizon AS (
+        SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid,
+               EXISTS (SELECT FROM transitions WHERE xid >= pg_snapshot_xmin(pg_current_snapshot())) AS waiting
+    ), page AS MATERIALIZED (
+        SELECT t.* FROM transitions t
+        WHERE (t.xid, t.position) > (CAST(:xid AS text)::xid8, CAST(:position AS bigint))
+          AND (t.xid, t.position) <= (CAST(:until_xid AS text)::xid8, CAST(:until_position AS bigint))
+          AND t.xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND {condition}
+          AND t.bucket % CAST(:partitions AS int) = ANY(CAST(:owned AS int[]))
+        ORDER BY t.xid, t.position
+        LIMIT :limit
+    )
+    SELECT h.xid::text AS horizon, h.waiting,
+           p.xid::text AS xid, p.position, p.message_id, p.seq, p.at, p.bucket, p.lane, p.was, p.state, p.final,
+           p.reason, p.attempt, p.channel, p.dealer, p.attempt_was, p.attempt_state, p.reason_was, p.code, p.cost_krw,
+           p.sent_at, m.person_id, m.profile, m.rule, m.template, m.category, m.deadline
+    FROM horizon h
+    LEFT JOIN (
+        page p LEFT JOIN LATERAL (
+            SELECT person_id, profile, rule, template, category, deadline
+            FROM messages WHERE id = p.message_id LIMIT 1
+        ) m ON true
+    ) ON true
+    ORDER BY p.xid, p.position
+    """)  # noqa: S608 - the conditions are the constants above
+    for topic, condition in _FILTERS.items()
+}
+
+
+async def read(
+    bus: BusConnection,
+    topic: str,
+    after: Place,
+    *,
+    until: Place = END,
+    partitions: int = 1,
+    owned: Collection[int] = (0,),
+    limit: int,
+) -> Page:
+    """Return up to ``limit`` entries of ``topic`` that stand above ``after`` and not above ``until``.
+
+    Only people whose bucket modulo ``partitions`` is in ``owned``. Raises ``BusAway``.
+    """
+    rows = await bus.execute(
+        _READ[topic],
+        {
+            "xid": str(after.xid),
+            "position": after.position,
+            "until_xid": str(until.xid),
+            "until_position": until.position,
+            "partitions": partitions,
+            "owned": list(owned),
+            "limit": limit,
+        },
+    )
+    found = [row for row in rows if row.xid is not None]
+    if len(found) >= limit:
+        upto = Place(int(found[-1].xid), found[-1].position)
+    else:
+        upto = max(after, min(until, Place(int(rows[0].horizon), 0)))
+    # A message is dropped with its transitions, but not in the same instant.
+    return Page([_entry(row) for row in found if row.person_id is not None], upto, rows[0].waiting)
+
+
+def _entry(row: Row[Any]) -> Entry:
+    delivery = Delivery(
+        message_id=row.message_id,
+        person_id=row.person_id,
+        seq=row.seq,
+        xid=int(row.xid),
+        position=row.position,
+        at=row.at,
+        was=MessageState(row.was) if row.was is not None else None,
+        state=MessageState(row.state),
+        final=row.final,
+        reason=row.reason,
+        profile=row.profile,
+        rule=row.rule,
+        template=row.template,
+        lane=Lane(row.lane),
+        category=Category(row.category),
+        attempt=row.attempt,
+        channel=Channel(row.channel) if row.channel is not None else None,
+        dealer=row.dealer,
+        attempt_was=AttemptState(row.attempt_was) if row.attempt_was is not None else None,
+        attempt_state=AttemptState(row.attempt_state) if row.attempt_state is not None else None,
+        reason_was=row.reason_was,
+        code=row.code,
+        cost_krw=row.cost_krw,
+        sent_at=row.sent_at,
+    )
+    return Entry(delivery, row.bucket, row.deadline)

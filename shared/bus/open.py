@@ -1,0 +1,22 @@
+"""Chooses the bus by the setting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.bus.embedded import EmbeddedSource
+from shared.bus.kafka import KafkaSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from shared.bus.base import Source
+
+
+def open_source(engine: AsyncEngine, kafka_bootstrap_servers: str, group: str, topics: Sequence[str]) -> Source:
+    """Return a member of ``group``, not yet joined: over Kafka, or over the ledger when no servers are named."""
+    if kafka_bootstrap_servers:
+        return KafkaSource(kafka_bootstrap_servers, group, topics)
+    return EmbeddedSource(engine, group, topics)
