@@ -1,0 +1,264 @@
+"""Wires Postgres, bus, sandbox and the four services together as processes, and waits until they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import yaml
+
+from bongsu.apply import SHOP, apply_directory
+from bongsu.box.postgres import EmbeddedPostgres
+from bongsu.box.processes import Child, Family
+from bongsu.kafka import KafkaServer
+from shared.bus.kafka import create_topics
+from shared.clock import clock_from
+from shared.crypto import new_keys
+from shared.db.engine import engine_for
+from shared.db.migrate import migrate
+from shared.errors import BongsuError
+from shared.http.auth import ensure_key
+
+SERVICES = ("ingest", "dispatcher", "fallback", "metrics")
+PORTS = {"ingest": 8000, "dispatcher": 8001, "fallback": 8002, "metrics": 8003, "sandbox": 8009}
+READY_WITHIN = timedelta(seconds=60)
+
+
+class BoxFailed(BongsuError):
+    """The system did not come up; the text says what to look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxOptions:
+    """What ``bongsu up`` can be told."""
+
+    data: Path | None = None
+    """kept between runs; None for a temporary directory that is removed"""
+    database_url: str | None = None
+    """None for an embedded Postgres"""
+    kafka: str | None = None
+    """bootstrap servers; ``local`` starts a Kafka of our own; None for the embedded bus"""
+    config: Path | None = None
+    """None for the sandbox as the only dealer"""
+    fixed_ports: bool = True
+    """the ports of the design; False for free ones"""
+    clock: str = ""
+    sandbox_profile: str = "calm"
+    """a name of a shipped fault profile, or a path"""
+    messages_per_second: int = 500
+    quiet_hours: str | None = "21:00-08:00"
+    log_level: str = "info"
+    env: dict[str, str] = field(default_factory=dict)
+    """settings for all services"""
+
+
+@dataclass
+class Box:
+    """A running system. Use as an async context manager."""
+
+    options: BoxOptions
+    directory: Path = field(init=False)
+    postgres: EmbeddedPostgres | None = None
+    kafka: KafkaServer | None = None
+    family: Family = field(default_factory=Family)
+    urls: dict[str, str] = field(default_factory=dict)
+    api_key: str = ""
+    database_url: str = ""
+    bootstrap: str = ""
+    keys: str = ""
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Process ids by name; None between two lives."""
+        pids: dict[str, int | None] = {name: child.pid for name, child in self.family.children.items()}
+        if self.postgres is not None:
+            pids["postgres"] = self.postgres.pid
+        if self.kafka is not None:
+            pids["kafka"] = self.kafka.pid
+        return pids
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        if self.options.data is None:
+            self.directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bongsu-")))
+        else:
+            self.directory = self.options.data.expanduser().resolve()
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._choose_ports()
+        await asyncio.gather(self._start_postgres(), self._start_kafka())
+        await self._prepare_database()
+        self._stack.push_async_callback(self.family.stop)
+        env = self._environment()
+        if self.options.config is None:
+            await self._start_sandbox(env)
+        for name in SERVICES:
+            port = str(urlsplit(self.urls[name]).port)
+            await self._child(name, [f"services.{name}"], {**env, "BONGSU_PORT": port})
+        await self._until_ready()
+
+    def _choose_ports(self) -> None:
+        for name, port in PORTS.items():
+            if name == "sandbox" and self.options.config is not None:
+                continue
+            if self.options.fixed_ports:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        raise BoxFailed(
+                            f"port {port} ({name}) is taken: stop what listens there, or is bongsu up already?"
+                        )
+            chosen = port if self.options.fixed_ports else free_port()
+            self.urls[name] = f"http://127.0.0.1:{chosen}"
+
+    async def _start_postgres(self) -> None:
+        if self.options.database_url is not None:
+            self.database_url = self.options.database_url
+            return
+        self.postgres = EmbeddedPostgres(self.directory / "postgres")
+        self.database_url = await self.postgres.start()
+        self._stack.push_async_callback(self.postgres.stop)
+
+    async def _start_kafka(self) -> None:
+        if self.options.kafka is None:
+            return
+        if self.options.kafka == "local":
+            self.kafka = KafkaServer(self.directory / "kafka")
+            await asyncio.to_thread(self.kafka.up)
+            self._stack.push_async_callback(asyncio.to_thread, self.kafka.down)
+            self.bootstrap = self.kafka.bootstrap_servers
+        else:
+            self.bootstrap = self.options.kafka
+        await create_topics(self.bootstrap)
+
+    async def _prepare_database(self) -> None:
+        clock = clock_from(self.options.clock)
+        engine = engine_for(self.database_url, pool_size=2)
+        try:
+            await migrate(engine, now=clock.now())
+            if self.options.config is None:
+                await apply_directory(engine, SHOP, now=clock.now())
+            self.api_key = self._kept("api-key", lambda: "bk_" + secrets.token_urlsafe(24))
+            async with engine.begin() as connection:
+                await ensure_key(connection, "box", self.api_key, now=clock.now())
+        finally:
+            await engine.dispose()
+
+    def _environment(self) -> dict[str, str]:
+        self.keys = self._kept("encryption-keys", lambda: new_keys("box"))
+        config = self.options.config
+        if config is None:
+            config = self.directory / "config.yaml"
+            config.write_text(yaml.safe_dump(self._config(), allow_unicode=True), encoding="utf-8")
+        return {
+            "BONGSU_DATABASE_URL": self.database_url,
+            "BONGSU_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "BONGSU_CONFIG": str(config),
+            "BONGSU_ENCRYPTION_KEYS": self.keys,
+            "BONGSU_CLOCK": self.options.clock,
+            "BONGSU_LOG_LEVEL": self.options.log_level,
+            **self.options.env,
+        }
+
+    def _config(self) -> dict[str, object]:
+        """Return a configuration with the sandbox as its one dealer."""
+        profile: dict[str, object] = {
+            "name": "봉수상점",
+            "routes": [{"dealer": "solapi", "sender_key": "KA01PF-bongsu-shop"}],
+            "text": {"dealer": "solapi", "from": "0212345678"},
+        }
+        if self.options.quiet_hours:
+            profile["quiet_hours"] = {"informational": self.options.quiet_hours}
+        solapi = {
+            "kind": "solapi",
+            "base_url": self.urls["sandbox"] + "/solapi",
+            "credentials": {
+                "api_key": "sandbox-key",
+                "api_secret": "sandbox-secret",
+                "webhook_secret": "sandbox-webhook-secret",
+            },
+            "limits": {"messages_per_second": self.options.messages_per_second, "batch": 1000},
+            "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
+            "timeout_seconds": 3.0,
+        }
+        return {"dealers": {"solapi": solapi}, "profiles": {"shop": profile}}
+
+    async def _start_sandbox(self, env: dict[str, str]) -> None:
+        port = str(urlsplit(self.urls["sandbox"]).port)
+        arguments = [
+            "bongsu.sandbox",
+            "--port",
+            port,
+            "--profile",
+            self.options.sandbox_profile,
+            "--webhook",
+            self.urls["dispatcher"] + "/v1/receipts/solapi",
+            "--messages-per-second",
+            str(self.options.messages_per_second),
+        ]
+        if self.options.clock:
+            arguments += ["--clock", self.options.clock]
+        await self._child("sandbox", arguments, env)
+
+    async def _child(self, name: str, module: list[str], env: dict[str, str]) -> None:
+        command = [sys.executable, "-m", *module]
+        await self.family.add(Child(name, command, env, self.directory / f"{name}.log"))
+
+    async def _until_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_WITHIN.total_seconds()
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as http:
+            for name, url in self.urls.items():
+                while not await _is_ready(http, url):
+                    if loop.time() > deadline or self.family.children[name].restarts > 3:  # noqa: PLR2004 - gives up
+                        raise BoxFailed(f"{name} did not become ready; the end of its log:\n{self.tail(name)}")
+                    await asyncio.sleep(0.05)
+
+    def tail(self, name: str, size: int = 1500) -> str:
+        """Return the end of a child's log."""
+        return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-size:]
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        path = self.directory / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(make(), encoding="ascii")
+        return path.read_text(encoding="ascii")
+
+
+async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/readyz") as answer:
+            return answer.status == 200  # noqa: PLR2004 - HTTP's own
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def free_port() -> int:
+    """Return a TCP port that is free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
