@@ -27,13 +27,26 @@ class Expression:
 
     text: str
     parsed: Any
+    steps: tuple[str, ...] | None
+    """the names to follow, where the expression is no more than ``a.b.c``: a tenth of the interpreter's time"""
 
     def of(self, event: object) -> Any:  # noqa: ANN401 - whatever JSON holds
-        """Return what the expression finds, None for nothing. A function given the wrong type finds nothing."""
+        """Return what the expression finds, None for nothing. A function given the wrong value finds nothing."""
+        if self.steps is not None:
+            for step in self.steps:
+                if not isinstance(event, dict):
+                    return None
+                event = event.get(step)
+            return event
         try:
             return self.parsed.search(event, options=_OPTIONS)
-        except JMESPathError:
+        except (JMESPathError, ArithmeticError, TypeError, ValueError):
             return None
+
+    def holds(self, event: object) -> bool:
+        """Return whether the expression is true of ``event``, in JMESPath's sense: not empty, false or null."""
+        found = self.of(event)
+        return found is not None and found is not False and found not in ("", [], {})
 
     def pointer(self) -> str | None:
         """Return where it looks, as a JSON pointer, where that is one place (the first of alternatives)."""
@@ -50,12 +63,21 @@ def compile_expression(text: str) -> Expression:
     for name in _called(dict(parsed.parsed)):
         if name not in _Functions.FUNCTION_TABLE:
             raise ValueError(f"no function {name}()")
-    return Expression(text, parsed)
+    return Expression(text, parsed, _steps(dict(parsed.parsed)))
 
 
 def _called(node: dict[str, Any]) -> list[str]:
     found = [node["value"]] if node["type"] == "function_expression" else []
     return found + [name for child in node["children"] if isinstance(child, dict) for name in _called(child)]
+
+
+def _steps(node: dict[str, Any]) -> tuple[str, ...] | None:
+    if node["type"] == "field":
+        return (str(node["value"]),)
+    if node["type"] != "subexpression":
+        return None
+    parts = [_steps(child) for child in node["children"]]
+    return None if None in parts else tuple(step for part in parts if part for step in part)
 
 
 def _path(node: dict[str, Any]) -> list[str] | None:
