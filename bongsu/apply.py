@@ -129,7 +129,7 @@ def _words(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-async def apply(engine: AsyncEngine, directory: Path, *, now: datetime, prune: bool = False) -> Applied:
+async def apply_directory(engine: AsyncEngine, directory: Path, *, now: datetime, prune: bool = False) -> Applied:
     """Make the rules and templates of ``directory`` the active ones, in one transaction. Calling twice is safe.
 
     What is active and not in ``directory`` stays, unless ``prune``. Raises ``BadCatalog``, and then changes nothing.
