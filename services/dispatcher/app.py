@@ -13,8 +13,9 @@ from services.dispatcher.api import ReceiptApi
 from services.dispatcher.handlers import QueueDue, SendJobs
 from services.dispatcher.settings import Settings
 from shared.bus import consume
+from shared.bus.kafka import KafkaProducer
 from shared.bus.open import open_source
-from shared.bus.relay import relay_loop
+from shared.bus.relay import relay
 from shared.contracts.jobs import decode_job
 from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
@@ -74,7 +75,8 @@ async def serve(settings: Settings) -> None:
         ):
             loops.append(repeat(work, every_seconds=every, stopping=stopping, turn=partial(health.turn, name)))
         if settings.kafka_bootstrap_servers:
-            loops.append(relay_loop(engine, settings.kafka_bootstrap_servers, stopping=stopping))
+            producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
+            loops.append(relay(engine, producer, stopping=stopping))
 
         app = make_app("bongsu dispatcher", health)
         app.include_router(ReceiptApi(engine, dealers, vault, clock, settings.receipt_body_limit).router())

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from services.fallback.handlers import DecideFallback, SendTexts
 from services.fallback.settings import Settings
 from shared.bus import consume
+from shared.bus.kafka import KafkaProducer
 from shared.bus.open import open_source
-from shared.bus.relay import relay_loop
+from shared.bus.relay import relay
 from shared.contracts.delivery import decode_delivery
 from shared.contracts.topics import DELIVERY
 from shared.db.engine import engine_for
@@ -65,7 +66,8 @@ async def serve(settings: Settings) -> None:
                 )
             )
         if settings.kafka_bootstrap_servers:
-            loops.append(relay_loop(engine, settings.kafka_bootstrap_servers, stopping=stopping))
+            producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
+            loops.append(relay(engine, producer, stopping=stopping))
         await run(make_app("bongsu fallback", health), settings, stopping=stopping, loops=loops)
 
 
