@@ -171,31 +171,44 @@ async def read(
     return Page([_entry(row) for row in found if row.person_id is not None], upto, rows[0].waiting)
 
 
+_STATES = {state.value: state for state in MessageState}
+_ATTEMPT_STATES = {state.value: state for state in AttemptState}
+_CHANNELS = {channel.value: channel for channel in Channel}
+_LANES = {lane.value: lane for lane in Lane}
+_CATEGORIES = {category.value: category for category in Category}
+
+
 def _entry(row: Row[Any]) -> Entry:
+    # Unpacked, and by tables: this runs for every transition and every reader, and names cost twice as much.
+    (
+        _, _, xid, position, message_id, seq, at, bucket, lane, was, state, final, reason, attempt, channel, dealer,
+        attempt_was, attempt_state, reason_was, code, cost_krw, sent_at, person_id, profile, rule, template, category,
+        deadline,
+    ) = row  # fmt: skip
     delivery = Delivery(
-        message_id=row.message_id,
-        person_id=row.person_id,
-        seq=row.seq,
-        xid=int(row.xid),
-        position=row.position,
-        at=row.at,
-        was=MessageState(row.was) if row.was is not None else None,
-        state=MessageState(row.state),
-        final=row.final,
-        reason=row.reason,
-        profile=row.profile,
-        rule=row.rule,
-        template=row.template,
-        lane=Lane(row.lane),
-        category=Category(row.category),
-        attempt=row.attempt,
-        channel=Channel(row.channel) if row.channel is not None else None,
-        dealer=row.dealer,
-        attempt_was=AttemptState(row.attempt_was) if row.attempt_was is not None else None,
-        attempt_state=AttemptState(row.attempt_state) if row.attempt_state is not None else None,
-        reason_was=row.reason_was,
-        code=row.code,
-        cost_krw=row.cost_krw,
-        sent_at=row.sent_at,
+        message_id=message_id,
+        person_id=person_id,
+        seq=seq,
+        xid=int(xid),
+        position=position,
+        at=at,
+        was=None if was is None else _STATES[was],
+        state=_STATES[state],
+        final=final,
+        reason=reason,
+        profile=profile,
+        rule=rule,
+        template=template,
+        lane=_LANES[lane],
+        category=_CATEGORIES[category],
+        attempt=attempt,
+        channel=None if channel is None else _CHANNELS[channel],
+        dealer=dealer,
+        attempt_was=None if attempt_was is None else _ATTEMPT_STATES[attempt_was],
+        attempt_state=None if attempt_state is None else _ATTEMPT_STATES[attempt_state],
+        reason_was=reason_was,
+        code=code,
+        cost_krw=cost_krw,
+        sent_at=sent_at,
     )
-    return Entry(delivery, row.bucket, row.deadline)
+    return Entry(delivery, bucket, deadline)
