@@ -309,9 +309,9 @@ class Solapi:
         self._report(message, sent, now)
 
     def _substitute(self, message: Stored, sent: Dispatched, now: float) -> bool:
-        if sent.channel.is_text or message.kakao is None or message.kakao[2] or not message.text:
+        if sent.channel.is_text or message.kakao is None or message.kakao[2]:
             return False
-        size = text_bytes(message.text)
+        size = text_bytes(message.text or "")
         channel = Channel.SMS if size is not None and size <= SMS_BYTES else Channel.LMS
         price = self.profile.prices.get(channel, 0.0)
         message.group.replaced += 1

@@ -185,7 +185,7 @@ def _judge_kakao(message: Message, kind: str, known: Known) -> tuple[str, str]:
         code, text = _judge_template(options, message.text, known)
         if code != ACCEPTED:
             return code, text
-    if not text and not (known.any_template and options.variables is not None):
+    if not text and not (kind == "ATA" and known.any_template):  # of an unknown template the text is too
         return "1010", text
     if len(text) > KAKAO_CHARACTERS:
         return "1031", text
