@@ -71,7 +71,7 @@ class _Error(msgspec.Struct, rename="camel"):
 
 
 class _Cut(aiohttp.ClientError):
-    """A connection was cut, or could not be made. Unlike its cause, aiohttp does not retry after it."""
+    """A connection was cut, or could not be made; its text is the name of what aiohttp would retry after."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -141,7 +141,8 @@ class Gateway:
             ) as response:
                 return Answer(response.status, await _read(response), _retry_after(response.headers))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            detail = f"{method} {type(error.__cause__ or error).__name__}"
+            name = str(error) if isinstance(error, _Cut) else type(error).__name__
+            detail = f"{method} {name}"
             return Lost(detail) if progress.connected else NotReached(detail)
 
     async def call_signing_again(

@@ -163,7 +163,7 @@ class Lookup:
             answer = await self._ask("GET", "messages", "v4", "groups", handle, "messages", query=query)
             messages, next_key = _page(answer)
             for message, raw in messages:
-                key = message.request_key or keys_by_id.get(message.id)
+                key = message.request_key or keys_by_id.get(message.id or "")
                 listed.add(message.id)
                 all_named = all_named and key is not None
                 if key is not None and key in keys and message.code:

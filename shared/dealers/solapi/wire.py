@@ -207,7 +207,7 @@ class _Balance(msgspec.Struct):
 
 class _Envelope(msgspec.Struct, rename="camel"):
     event_data_id: Any = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty where there is none
 
 
 _MESSAGE = msgspec.json.Decoder(Message)
@@ -272,7 +272,7 @@ def read_items(body: bytes) -> list[msgspec.Raw]:
 def read_item(item: msgspec.Raw) -> tuple[Message, str | None]:
     """Read a webhook's item, bare or in an envelope, and the id of the event. Raises ``Unreadable``."""
     envelope = _read(_ENVELOPE, item)
-    message = _read(_MESSAGE, item if envelope.data is None else envelope.data)
+    message = _read(_MESSAGE, envelope.data if bytes(envelope.data) else item)
     return message, printable(envelope.event_data_id)
 
 
