@@ -72,9 +72,8 @@ def print_report(console: Console, report: Report) -> int:
 def _figures(console: Console, report: Report) -> None:
     funnel = report.funnel
     states, over = funnel["states"], funnel["delivered_over"]
-    table = Table(
-        title="The day", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
-    )
+    console.print("[bold]The day[/]")
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     table.add_column(style="dim")
@@ -88,9 +87,7 @@ def _figures(console: Console, report: Report) -> None:
     )
     table.add_row("failed", f"[red]{states['failed']:,}[/]", "for the reasons below")
     table.add_row("expired, cancelled", f"{states['expired'] + states['cancelled']:,}", "")
-    table.add_row(
-        "double contacts", f"{funnel['double_contacts']:,}", "a receipt said failed, then it arrived after all"
-    )
+    table.add_row("double contacts", f"{funnel['double_contacts']:,}", "said to have failed, and arrived after all")
     for what, krw, remark in _costs(report.costs):
         table.add_row(what, f"{krw:,} KRW" if krw is not None else "-", remark)
     console.print(table)
@@ -103,21 +100,15 @@ def _words(fed: Fed) -> str:
 
 
 def _costs(costs: dict[str, Any]) -> Iterator[tuple[str, int | None, str]]:
-    total, texts = costs["cost_krw"], costs["all_text_krw"]
+    total, texts = costs["cost_krw"], costs["all_sms_krw"]
     yield "cost", total, ""
     if texts:
-        yield "  had all been texts", texts, f"saved {100 * (texts - total) / texts:.0f} %"
+        yield "  had each been an SMS", texts, f"saved {100 * (texts - total) / texts:.0f} %"
 
 
 def _failures(console: Console, report: Report) -> None:
-    table = Table(
-        title="\nWhy attempts failed",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-    )
+    console.print("\n[bold]Why attempts failed[/]")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("channel", "reason", "in words"):
         table.add_column(column)
     table.add_column("attempts", justify="right")
