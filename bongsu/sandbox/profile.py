@@ -326,7 +326,7 @@ class WebhookConfig(_Part):
     retry_after_seconds: tuple[Seconds, ...] = Field(
         default=(0.5, 1, 2, 4), description="world time between the tries; one try more than there are spans"
     )
-    waiting: int = Field(default=50_000, ge=1, description="events kept; those above are only in lookups")
+    waiting: int = Field(default=200_000, ge=1, description="events kept; those above are only in lookups")
 
 
 class Profile(_Part):

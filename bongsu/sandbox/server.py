@@ -80,6 +80,10 @@ class Sandbox:
             asyncio.create_task(self.solapi.webhooks.run(), name="sandbox webhooks"),
         ]
 
+    async def run(self) -> None:
+        """Wait until cancelled; raise what timers or webhooks die of."""
+        await asyncio.gather(*self._tasks)
+
     async def close(self) -> None:
         """Stop; whatever was not yet pushed never will be."""
         for task in self._tasks:
@@ -131,7 +135,7 @@ class Sandbox:
         return list(self.book.sent)
 
     def stats(self, key: str | None = None, until: str = "") -> dict[str, Any]:
-        """Return totals; ``key`` and ``until`` say which messages are the same (``Truth.duplicates``)."""
+        """Return totals; with ``key`` also duplicates, by this custom field (``Truth.duplicates``)."""
         return {
             **self.book.summary(key, until),
             "faults": dict(self.chance.met),
@@ -243,6 +247,6 @@ async def serve(settings: SandboxSettings, *, ready: asyncio.Future[Sandbox] | N
     if ready is not None:
         ready.set_result(sandbox)
     try:
-        await asyncio.Event().wait()
+        await sandbox.run()
     finally:
         await sandbox.close()

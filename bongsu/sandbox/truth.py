@@ -75,6 +75,14 @@ class Truth:
         """with what was refused for the limit"""
         self.counted: Counter[str] = Counter()
         self.refused_at_registration: Counter[str] = Counter()
+        self._ends: Counter[tuple[Channel, str]] = Counter()
+        self._substitutes = 0
+
+    def add(self, dispatched: Dispatched) -> None:
+        """Write down a message that leaves."""
+        self.sent.append(dispatched)
+        self._ends[dispatched.channel, dispatched.code] += 1
+        self._substitutes += dispatched.substitute
 
     def count_asked(self, amount: int) -> None:
         """Count what a caller wanted to send just now."""
@@ -93,35 +101,36 @@ class Truth:
             yield dispatched.as_row()
 
     def summary(self, key: str | None = None, until: str = "") -> dict[str, Any]:
-        """Return totals; ``key`` and ``until`` as for ``duplicates``."""
-        codes = Counter((sent.channel.value, sent.code) for sent in self.sent)
-        channels = Counter(sent.channel.value for sent in self.sent)
-        return {
+        """Return totals; with ``key`` also the ``duplicates``, for which every message is looked at."""
+        channels: Counter[str] = Counter()
+        for (channel, _), count in self._ends.items():
+            channels[channel.value] += count
+        totals: dict[str, Any] = {
             "dispatched": len(self.sent),
-            "delivered": sum(sent.delivered for sent in self.sent),
-            "substitutes": sum(sent.substitute for sent in self.sent),
+            "delivered": sum(count for (_, code), count in self._ends.items() if code == DELIVERED),
+            "substitutes": self._substitutes,
             "by_channel": dict(channels),
-            "by_code": {f"{channel}:{code}": count for (channel, code), count in sorted(codes.items())},
+            "by_code": {f"{channel}:{code}": count for (channel, code), count in sorted(self._ends.items())},
             "refused_at_registration": dict(self.refused_at_registration),
             "max_in_a_second": self.per_second.peak,
             "max_asked_in_a_second": self.asked_per_second.peak,
             "windows_exceeded": self.counted["windows_exceeded"],
             "counted": dict(self.counted),
-            "duplicates": self.duplicates(key, until),
         }
+        return totals if key is None else {**totals, "duplicates": self.duplicates(key, until)}
 
-    def duplicates(self, key: str | None = None, until: str = "") -> dict[str, Any]:
+    def duplicates(self, key: str = "", until: str = "") -> dict[str, Any]:
         """Count messages that left (or reached someone) twice to a person over a channel.
 
         Two are the same if they agree in recipient, channel and the custom field ``key`` (the first one
-        if None), up to the first ``until`` in its value if that is not empty.
+        if empty), up to the first ``until`` in its value if that is not empty.
         """
         sent: Counter[tuple[str, str, str]] = Counter()
         got: Counter[tuple[str, str, str]] = Counter()
         unnamed = 0
         for dispatched in self.sent:
             fields = dispatched.custom_fields
-            name = next((value for field, value in fields if key is None or field == key), None)
+            name = next((value for field, value in fields if not key or field == key), None)
             if name is None:
                 unnamed += 1
                 continue

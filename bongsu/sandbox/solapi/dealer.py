@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -55,6 +55,8 @@ class Solapi:
         self.messages: dict[str, Stored] = {}
         self.in_order: list[Stored | None] = []
         self.customers: dict[str, Customer] = {}
+        self._shared: dict[Any, Any] = {}
+        """equal parts of many messages, kept once"""
         self.webhooks = Webhooks(profile.webhook, self.encode_events, event_headers)
         self.register_templates(profile.templates)
         self.reset()
@@ -141,17 +143,18 @@ class Solapi:
         else:
             self.truth.refused_at_registration[code] += 1
         options = message.kakao_options
-        substitute = options is not None and not options.disable_sms
+        kakao = None if options is None else (options.pf_id, options.template_id, options.disable_sms)
+        substitute = kakao is not None and not kakao[2]
         stored = Stored(
             id=message_id,
             group=group,
             position=len(self.in_order),
             type=judged.type,
             to=to,
-            from_=message.from_ or "",
+            from_=self._shared.setdefault(message.from_ or "", message.from_ or ""),
             text=judged.text if self.profile.keep_texts or substitute else None,
             subject=message.subject,
-            kakao=None if options is None else (options.pf_id, options.template_id, options.disable_sms),
+            kakao=None if kakao is None else self._shared.setdefault(kakao, kakao),
             custom_fields=tuple((message.custom_fields or {}).items()),
             registered_as=code,
             created_at=now,
@@ -282,7 +285,7 @@ class Solapi:
             code=faults.fate(channel, message.to, factor),
             final_at=now + faults.profile.receipts.fate_after.draw(faults.dice),
         )
-        self.truth.sent.append(sent)
+        self.truth.add(sent)
         self.timers.at(sent.final_at, self._end, message)
 
     # -- fates and reports ---------------------------------------------------------------------------------------
