@@ -26,7 +26,7 @@ _NAME = re.compile(r"[^\s.@#{}]+( [^\s.@#{}]+)*")  # no dot (SOLAPI), no @ (NHN)
 _FIXED_HOST = re.compile(r"https?://[^/#?\s]+([/?#][^\s]*)?")
 
 
-class TooLong(BongsuError):
+class TooLong(BongsuError, ValueError):
     """The rendered text is longer than its channel brings: ``length`` and ``limit`` in ``unit``."""
 
     def __init__(self, channel: Channel, length: int, limit: int, unit: str) -> None:

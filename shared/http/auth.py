@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KEEP_SECONDS = 5.0
 """How long a revoked key may still be taken."""
+_FORGET_SECONDS = 0.5
+"""How long a key that was just made may still be refused, if it was tried before."""
 _REMEMBERED = 10_000
 _HINT = 'Send the header "Authorization: Bearer KEY"; `bongsu keys` makes a key.'
 
@@ -38,17 +40,18 @@ class ApiKeys:
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
-            raise _unauthorized("unauthorized", "No API key", f"The request has no API key. {_HINT}")
+            raise _unauthorized("No API key", f"The request has no API key. {_HINT}")
         hashed = hash_key(token)
         now = asyncio.get_running_loop().time()
         known = self._known.get(hashed)
         if known is None or known[1] < now:
-            known = await self._look_up(hashed), now + _KEEP_SECONDS
+            found = await self._look_up(hashed)
+            known = found, now + (_FORGET_SECONDS if found is None else _KEEP_SECONDS)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[hashed] = known
         if known[0] is None:
-            raise _unauthorized("unauthorized", "No such API key", f"The API key is unknown or was revoked. {_HINT}")
+            raise _unauthorized("No such API key", f"The API key is unknown or was revoked. {_HINT}")
         return known[0]
 
     async def _look_up(self, hashed: bytes) -> UUID | None:
@@ -70,8 +73,8 @@ class ApiKeys:
         return None if found is None else UUID(str(found))
 
 
-def _unauthorized(kind: str, title: str, detail: str) -> Problem:
-    return Problem(401, kind, title, detail, headers={"WWW-Authenticate": "Bearer"})
+def _unauthorized(title: str, detail: str) -> Problem:
+    return Problem(401, "unauthorized", title, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def hash_key(key: str) -> bytes:

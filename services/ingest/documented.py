@@ -1,0 +1,213 @@
+"""What the OpenAPI page says of each endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.http.problems import TYPES
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. docs/problems.md has a paragraph for each type.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "stable: what a program compares"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what is wrong and what to do; never what was sent"},
+        "pointer": {"type": "string", "description": "RFC 6901, into the body: the field that is wrong"},
+    },
+}
+
+_EVENT: dict[str, Any] = {
+    "specversion": "1.0",
+    "id": "order-10293-paid",
+    "source": "https://shop.example.kr/orders",
+    "type": "order.paid",
+    "time": "2026-11-23T14:03:00+09:00",
+    "profile": "shop",
+    "data": {
+        "recipient": {"phone": "010-1234-5678", "name": "김봉수"},
+        "order": {
+            "id": "A-10293",
+            "product": "봉수 머그컵",
+            "total_krw": 15000,
+            "url": "https://shop.example.kr/orders/A-10293",
+        },
+    },
+}
+
+_EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "CloudEvents 1.0, structured. `data` always has `recipient`; what else, the rules say.",
+    "required": ["specversion", "id", "source", "type", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "maxLength": 256, "description": "with `source`, what makes it the same event"},
+        "source": {"type": "string", "maxLength": 1024},
+        "type": {"type": "string", "maxLength": 256},
+        "time": {"type": "string", "format": "date-time"},
+        "profile": {"type": "string", "maxLength": 100, "description": "who sends; by default as the rule says"},
+        "data": {
+            "type": "object",
+            "properties": {
+                "recipient": {
+                    "type": "object",
+                    "required": ["phone"],
+                    "properties": {"phone": {"type": "string"}, "name": {"type": "string"}},
+                }
+            },
+        },
+    },
+    "example": _EVENT,
+}
+
+_ACCEPTED: dict[str, Any] = {
+    "event_id": "019ab0f1-2a7c-7c3e-8f00-5d0f3b8e1a11",
+    "duplicate": False,
+    "messages": [{"id": "019ab0f1-2a7c-7d21-9b44-0a1b2c3d4e5f", "rule": "order-paid", "state": "queued"}],
+}
+
+_MESSAGE: dict[str, Any] = {
+    "id": "019ab0f1-2a7c-7d21-9b44-0a1b2c3d4e5f",
+    "state": "delivered",
+    "final": True,
+    "reason": None,
+    "channel": "alimtalk",
+    "rule": "order-paid",
+    "template": "ORDER-PAID",
+    "profile": "shop",
+    "lane": "normal",
+    "category": "informational",
+    "due_at": None,
+    "cost_krw": 13,
+    "variant": None,
+    "attempts": [
+        {
+            "n": 1,
+            "channel": "alimtalk",
+            "dealer": "solapi",
+            "state": "delivered",
+            "code": "4000",
+            "reason": None,
+            "at": "2026-11-23T05:03:00.120Z",
+            "cost_krw": 13,
+        }
+    ],
+    "timeline": [
+        {
+            "at": "2026-11-23T05:03:00.010Z",
+            "state": "accepted",
+            "detail": "An event order.paid came at 2026-11-23 14:03:00 (Seoul), and the rule order-paid (revision 1)"
+            " made this message of it, from the template ORDER-PAID (revision 1).",
+        }
+    ],
+    "receipts": [],
+    "explanation": "An event order.paid came at … The person has it. It has cost 13 KRW.",
+}
+
+
+def _problems(**kinds: tuple[str, ...]) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of these problem types, by status (``s401=("unauthorized",)``)."""
+    return {
+        int(status.removeprefix("s")): {
+            "description": ", ".join(f"`{TYPES}{name}`" for name in names),
+            "content": {"application/problem+json": {"schema": _PROBLEM}},
+        }
+        for status, names in kinds.items()
+    }
+
+
+def _answer(description: str, example: object) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+_READ = _problems(s401=("unauthorized",), s503=("unavailable",))
+_SECURITY: dict[str, Any] = {"security": [{"ApiKey": []}]}
+SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "`bongsu keys` makes one"}}
+
+TAKE_EVENT: dict[str, Any] = {
+    "tags": ["events"],
+    "summary": "Send an event",
+    "description": "Answers 202 once the event and its messages are durable. The same event again (`source` and `id`) "
+    "answers `duplicate: true` with the messages made the first time. An event that no rule wants is accepted with "
+    "`messages: []`. A refused event leaves nothing behind.",
+    "responses": {
+        202: _answer("Accepted, and kept", _ACCEPTED),
+        **_READ,
+        **_problems(
+            s400=("broken-json", "idempotency-key-invalid"),
+            s409=("idempotency-key-in-flight",),
+            s413=("body-too-large",),
+            s415=("unsupported-media-type",),
+            s422=(
+                "not-an-event",
+                "unknown-profile",
+                "phone-missing",
+                "phone-not-reachable",
+                "variable-missing",
+                "variable-invalid",
+                "text-too-long",
+                "idempotency-key-reused",
+            ),
+        ),
+    },
+    "openapi_extra": {
+        **_SECURITY,
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "maxLength": 255},
+                "description": "The same request under the same key gets the first one's answer, byte for byte.",
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/cloudevents+json": {"schema": _EVENT_SCHEMA},
+                "application/json": {"schema": _EVENT_SCHEMA},
+            },
+        },
+    },
+}
+
+GET_MESSAGE: dict[str, Any] = {
+    "tags": ["messages"],
+    "summary": "A message, and its story in plain words",
+    "responses": {200: _answer("The message", _MESSAGE), **_READ, **_problems(s404=("message-not-found",))},
+    "openapi_extra": _SECURITY,
+}
+
+LIST_MESSAGES: dict[str, Any] = {
+    "tags": ["messages"],
+    "summary": "Messages, newest first",
+    "description": "`next` is the `cursor` of the following page, null on the last.",
+    "responses": {
+        200: _answer(
+            "A page",
+            {
+                "messages": [
+                    {k: v for k, v in _MESSAGE.items() if k not in {"attempts", "timeline", "receipts", "explanation"}}
+                ],
+                "next": None,
+            },
+        ),
+        **_READ,
+        **_problems(s400=("invalid-parameter", "invalid-cursor"), s422=("phone-not-reachable",)),
+    },
+    "openapi_extra": _SECURITY,
+}
+
+CANCEL_MESSAGE: dict[str, Any] = {
+    "tags": ["messages"],
+    "summary": "Cancel a message that has not left",
+    "description": "A scheduled or queued message is cancelled; one that is cancelled already stays so.",
+    "responses": {
+        200: _answer("Cancelled", {"id": _MESSAGE["id"], "state": "cancelled"}),
+        **_READ,
+        **_problems(s404=("message-not-found",), s409=("message-not-cancellable",)),
+    },
+    "openapi_extra": _SECURITY,
+}
