@@ -50,9 +50,9 @@ async def serve(settings: Settings) -> None:
 
         health.checks["postgres"] = postgres
         loops = []
-        for lane in Lane:
+        for lane in Lane:  # a group each: a rebalance of one lane does not stop the others
             source = await stack.enter_async_context(
-                open_source(engine, settings.kafka_bootstrap_servers, "dispatcher", [SEND_JOBS[lane]])
+                open_source(engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
             )
             turn = partial(health.turn, f"send-{lane}")
             loops.append(

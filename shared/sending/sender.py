@@ -15,7 +15,7 @@ the dealer what became of them. A job read again finds its message moved on, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -161,6 +161,9 @@ class Sender:
         if route is None:
             raise ValueError("the profile has no route through this dealer any more")
         rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
+        # SOLAPI wants a registered sender number even for an AlimTalk, and takes only one registered with itself.
+        if profile.text is not None and profile.text.dealer == attempt.dealer:
+            rendered = replace(rendered, sender=profile.text.sender)
         return _outgoing(attempt, personal.phone, rendered)
 
     async def _record(self, dealer: Dealer, attempts: Sequence[Attempt], results: Sequence[SendResult]) -> None:
