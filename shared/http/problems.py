@@ -20,7 +20,7 @@ TYPES = "https://bongsu.dev/problems/"
 """Prefix of every ``type``: an identifier, not an address to fetch; docs/problems.md lists them."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: whoever raises it on sets its traceback
 class Problem(BongsuError):
     """A refusal. ``kind`` is the last part of ``type``; ``detail`` says what is wrong and what to do."""
 
