@@ -330,11 +330,14 @@ def request_key(message: MessageId, channel: Channel, generation: int) -> str:
 
 
 def read_request_key(key: str) -> tuple[MessageId, int] | None:
-    """Return the message and generation of a ``request_key``, or None if it is none of ours."""
+    """Return the message and generation of a ``request_key``, or None if it is none of ours.
+
+    Only the one way in which we write it: ``UUID`` and ``int`` read many more.
+    """
     try:
-        message, channel, generation = key.split("/")
-        found = MessageId(UUID(message)), int(generation)
-        Channel(channel)
+        text, channel, generation = key.split("/")
+        message, n = MessageId(UUID(text)), int(generation)
+        ours = n > 0 and request_key(message, Channel(channel), n) == key
     except ValueError:
         return None
-    return found
+    return (message, n) if ours else None
