@@ -14,11 +14,15 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from random import SystemRandom
 from string import Template
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psutil
 
 from bongsu.kafka.jars import KafkaUnavailable, jars, java
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _HERE = Path(__file__).parent
 _START_SECONDS = 60.0
@@ -95,7 +99,7 @@ class KafkaServer:
     def _format(self, classpath: str) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         port = self._port or _free_port()
-        values = {"port": port, "controller_port": _free_port(), "directory": self._directory}
+        values = {"port": port, "controller_port": _free_port({port}), "directory": self._directory}
         text = Template((_HERE / "server.properties").read_text()).substitute(values)
         draft = self._directory / "server.properties.draft"
         draft.write_text(text)
@@ -105,8 +109,9 @@ class KafkaServer:
         command += ["--cluster-id", cluster, "--config", str(draft)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, our words
         if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise KafkaUnavailable(f"Kafka could not format {self._directory}/data: {' '.join(last)}")
+            lines = (done.stderr + done.stdout).splitlines()
+            why = [line for line in lines if "Exception" in line or "Error" in line] or lines or ["no reason given"]
+            raise KafkaUnavailable(f"Kafka could not format {self._directory}/data: {why[0][:300]}")
         draft.rename(self._settings)  # it stands once the data directory is whole
 
     def _start(self, classpath: str) -> None:
@@ -168,9 +173,9 @@ class KafkaServer:
         self._pid_file.unlink(missing_ok=True)
 
 
-def _free_port() -> int:
+def _free_port(but: Collection[int] = ()) -> int:
     """Return a port that is free and that no outgoing connection is given, so that it is still free after a restart."""
-    for port in SystemRandom().sample(range(20_000, 32_000), 200):
+    for port in SystemRandom().sample(sorted(set(range(20_000, 32_000)) - set(but)), 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

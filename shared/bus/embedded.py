@@ -152,7 +152,11 @@ class EmbeddedSource:
     async def __aenter__(self) -> Self:
         self._bus = await self._stack.enter_async_context(bus_connection(self._engine))
         try:
-            await self._execute(_MAKE_CURSORS, topics=list(self._topics), partitions=self._partitions)
+            async with self._engine.begin() as connection:  # the pool's commits are durable
+                await connection.execute(
+                    _MAKE_CURSORS,
+                    {"group": self._group, "topics": list(self._topics), "partitions": self._partitions},
+                )
             await self._balance()
         except BaseException:
             await self._stack.aclose()
@@ -216,7 +220,7 @@ class EmbeddedSource:
 
     async def bury(self, record: Record, reason: str, detail: str) -> None:
         """Put ``record`` into the table of dead letters, once however often it is buried."""
-        async with self._engine.begin() as connection:  # the pool's commits are durable
+        async with self._engine.begin() as connection:
             await connection.execute(
                 _BURY,
                 {

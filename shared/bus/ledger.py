@@ -184,7 +184,7 @@ def _entry(row: Row[Any]) -> Entry:
         _, _, xid, position, message_id, seq, at, bucket, lane, was, state, final, reason, attempt, channel, dealer,
         attempt_was, attempt_state, reason_was, code, cost_krw, sent_at, person_id, profile, rule, template, category,
         deadline,
-    ) = row  # fmt: skip
+    ) = tuple(row)  # fmt: skip
     delivery = Delivery(
         message_id=message_id,
         person_id=person_id,
