@@ -25,7 +25,11 @@ def lives(n: int, *, seed: int = 1, profile: str = "shop") -> list[Story]:
     """Return ``n`` lives, the same for the same ``seed``."""
     chance = random.Random(seed)  # noqa: S311 - a test's choices, no secret
     return [
-        tell([chance.randrange(1000) for _ in range(12)], person=chance.randrange(256), profile=profile)
+        tell(
+            [chance.randrange(1000) for _ in range(chance.randrange(2, 12))],
+            person=chance.randrange(256),
+            profile=profile,
+        )
         for _ in range(n)
     ]
 
