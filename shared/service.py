@@ -6,8 +6,10 @@ import asyncio
 import gc
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -167,5 +169,8 @@ def main(work: Coroutine[Any, Any, None]) -> None:
         uvloop.run(work)
     except BaseExceptionGroup as group:
         for error in group.exceptions:
-            structlog.get_logger().error("service.died", error=type(error).__name__, detail=str(error)[:500])
+            # Where it was raised, and not what it said: a message of the driver may quote a value.
+            frames = traceback.extract_tb(error.__traceback__)[-6:]
+            where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+            structlog.get_logger().error("service.died", error=type(error).__name__, where=where)
         sys.exit(1)

@@ -1,0 +1,5 @@
+"""``python -m bongsu`` is ``bongsu``."""
+
+from bongsu.cli import main
+
+main()
