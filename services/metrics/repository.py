@@ -244,13 +244,14 @@ async def counted(connection: AsyncConnection) -> Counts:
     return await _read(connection, _MESSAGES_COUNTED, _ATTEMPTS_COUNTED, {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Difference:
-    """A row of which the counts and the ledger say different things."""
+    """A figure of which the counts and the ledger say different things."""
 
     source: str
-    """what was recounted: ``transitions``, or ``messages`` and ``attempts`` as they are"""
-    key: MessageKey | AttemptKey
+    """what was recounted: ``transitions``, or the ``present`` state of messages and attempts"""
+    row: str
+    """in words: the columns of its key"""
     counted: int
     recounted: int
 
@@ -278,8 +279,12 @@ def compare(have: Counts, want: Counts, source: str) -> list[Difference]:
         rows: dict[MessageKey | AttemptKey, tuple[int, int]] = {
             key: (mine.get(key, 0), theirs.get(key, 0)) for key in {*mine, *theirs}
         }
-        found += [Difference(source, key, n, m) for key, (n, m) in sorted(rows.items()) if n != m]
+        found += [Difference(source, _in_words(key), n, m) for key, (n, m) in sorted(rows.items()) if n != m]
     return found
+
+
+def _in_words(key: MessageKey | AttemptKey) -> str:
+    return " ".join(f"{name}={value}" for name, value in key._asdict().items() if value != "")
 
 
 def as_present(counts: Counts) -> Counts:
