@@ -125,6 +125,7 @@ async def _settle(box: Box, plan: Plan, fed: Fed, outcome: Outcome) -> None:
                 truth = await truth_of(http, box.urls["sandbox"])
                 async with engine.begin() as connection:
                     ledger = await read_ledger(connection)
+                async with engine.begin() as connection:
                     wrong = list(await differences(connection))
                 outcome.findings = audit(ledger, truth, fed.accepted)
                 if wrong:
