@@ -61,6 +61,9 @@ class Bell:
                 await asyncio.wait_for(rung.wait(), timeout_seconds)
 
 
+_NOTHING = text("SELECT 1")
+
+
 class BusConnection:
     """Runs one statement at a time, each its own transaction. After an error the next statement connects anew."""
 
@@ -72,15 +75,36 @@ class BusConnection:
         self.bell = Bell()
         """rings when the ledger grew, or a group changed, or the connection broke"""
         self.group_changes = 0
+        self._session = 0
 
-    async def execute(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        """Run ``statement`` and return its rows. Raises ``BusAway`` when Postgres does not answer."""
+    async def session(self) -> int:
+        """Return the number of the present session with Postgres, connecting if there is none. Raises ``BusAway``."""
+        await self.execute(_NOTHING)
+        return self._session
+
+    async def execute(
+        self,
+        statement: TextClause,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        session: int | None = None,
+    ) -> Sequence[Row[Any]]:
+        """Run ``statement`` and return its rows. Raises ``BusAway`` when Postgres does not answer.
+
+        With ``session`` it is run in that one or not at all: what was read in an earlier session may not hold in a
+        later one, and another reader may have connected anew meanwhile.
+        """
         async with self._lock:
             try:
                 if self._connection is None:
                     self._connection = await self._connect()
+                    self._session += 1
+                if session not in {None, self._session}:
+                    raise BusAway("Postgres was away meanwhile")  # noqa: TRY301 - under the lock
                 result = await self._connection.execute(statement, parameters)
                 return result.all() if result.returns_rows else ()
+            except BusAway:
+                raise
             except (ProgrammingError, IntegrityError, DataError):
                 await self._drop()
                 raise

@@ -140,6 +140,8 @@ class EmbeddedSource:
         self._lease_seconds = lease_seconds
         self._me = uuid4()
         self._shares: dict[TopicPartition, _Share] = {}
+        self._session: int | None = None
+        """the session with Postgres in which the shares were read"""
         self._bus: BusConnection
         self._stack = AsyncExitStack()
         self._grouping = asyncio.Lock()
@@ -184,6 +186,7 @@ class EmbeddedSource:
                 await self._look_when_due(max_records)
             except BusAway as error:
                 log.warning("bus_away", group=self._group, error=str(error))
+                self._forget()
                 self._rings_heard = self._bus.bell.rings
                 self._look_at = loop.time() + _AWAY_SECONDS
             if any(share.ready for share in self._shares.values()):
@@ -205,8 +208,7 @@ class EmbeddedSource:
         try:
             rows = await self._execute(_COMMIT, **_columns(places)) if places else ()
         except BusAway as error:
-            self._shares.clear()  # whether it was noted is not known: read again from what is
-            self._balanced_at = float("-inf")
+            self._forget()
             raise CommitRefused("Postgres does not answer") from error
         noted = {TopicPartition(row.topic, row.partition) for row in rows}
         for at in noted & self._shares.keys():
@@ -279,6 +281,7 @@ class EmbeddedSource:
             partitions=self._partitions,
             owned=list(reading),
             limit=limit,
+            session=self._session,
         )
         for entry in page.entries:
             reading[entry.bucket % self._partitions].ready.append(entry)
@@ -302,6 +305,17 @@ class EmbeddedSource:
                         room -= 1
         return found
 
+    def _forget(self) -> None:
+        """Give up all that is only remembered, to go on from the cursors in the database.
+
+        A Postgres that crashed gives transaction ids again that it had given and not written down. So a place read up
+        to before the crash may lie above changes that are committed after it. A cursor in the database cannot: its own
+        transaction has a higher id, and was written down.
+        """
+        self._shares.clear()
+        self._session = None
+        self._balanced_at = float("-inf")
+
     # -- the group -----------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -313,6 +327,7 @@ class EmbeddedSource:
                     await self._renew()
             except BusAway as error:
                 log.warning("bus_heartbeat_failed", group=self._group, error=str(error))
+                self._forget()
 
     async def _balance_when_due(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -380,7 +395,11 @@ class EmbeddedSource:
             await announce(self._bus)
 
     async def _execute(self, statement: TextClause, **parameters: object) -> Sequence[Row[Any]]:
-        return await self._bus.execute(statement, {"group": self._group, "me": self._me, **parameters})
+        if self._session is None:
+            self._session = await self._bus.session()
+        return await self._bus.execute(
+            statement, {"group": self._group, "me": self._me, **parameters}, session=self._session
+        )
 
 
 def fair_share(partitions: int, members: int, rank: int) -> int:

@@ -145,6 +145,7 @@ async def read(
     partitions: int = 1,
     owned: Collection[int] = (0,),
     limit: int,
+    session: int | None = None,
 ) -> Page:
     """Return up to ``limit`` entries of ``topic`` that stand above ``after`` and not above ``until``.
 
@@ -161,6 +162,7 @@ async def read(
             "owned": list(owned),
             "limit": limit,
         },
+        session=session,
     )
     found = [row for row in rows if row.xid is not None]
     if len(found) >= limit:
