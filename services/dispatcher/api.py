@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.dispatcher import telemetry
 from shared.clock import Clock
 from shared.crypto import Vault
+from shared.db.away import is_away
 from shared.dealers.base import BadReceipt, Dealer
 from shared.http.body import read_body
 from shared.http.problems import Problem
@@ -55,7 +55,9 @@ class ReceiptApi:
         try:
             async with self.engine.begin() as connection:
                 await keep(connection, self.vault, dealer, "push", reports, now=self.clock.now())
-        except (DBAPIError, InterfaceError, OSError) as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             telemetry.RECEIPT_CALLS.labels(dealer, 503).inc()
             raise Problem(
                 503, "ledger-away", "Not stored", "The ledger is away. Send it again.", headers={"Retry-After": "5"}

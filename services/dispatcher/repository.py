@@ -12,10 +12,13 @@ from shared.ids import MessageId
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_DUE = text("SELECT id FROM messages WHERE due_at <= :now ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED")
+_DUE = text("SELECT id FROM messages WHERE due_at <= :now ORDER BY due_at, id LIMIT :n FOR UPDATE SKIP LOCKED")
 
 
 async def due_messages(connection: AsyncConnection, *, now: datetime, limit: int) -> list[MessageId]:
-    """Return and lock scheduled messages whose time has come, the earliest first; other replicas pass them over."""
+    """Return and lock scheduled messages whose time has come, the earliest first; other replicas pass them over.
+
+    Of those due at one moment, as when hours of rest end, the oldest goes first (promise P7).
+    """
     rows = await connection.execute(_DUE, {"now": now, "n": limit})
     return [MessageId(row.id) for row in rows]

@@ -16,13 +16,16 @@ from shared.catalog.template import Template, text_message
 from shared.clock import Clock
 from shared.config import Config
 from shared.contracts.delivery import Delivery
-from shared.contracts.states import Channel, MessageState
-from shared.crypto import CannotOpen, Vault
+from shared.contracts.states import Channel, Lane, MessageState
+from shared.crypto import Vault
+from shared.errors import BongsuError
 from shared.hours import next_allowed
 from shared.ledger.book import Book, Message
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
 from shared.sending.sender import Job, Sender
+
+_URGENCY = {lane: n for n, lane in enumerate((Lane.AUTH, Lane.NORMAL, Lane.MASS))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,10 @@ class DecideFallback:
             waiting = [m for m in book.messages.values() if m.state is MessageState.FAILED and not m.final]
             templates = await load_templates(connection, {(m.template, m.template_revision) for m in waiting})
             for message in waiting:
-                self._decide(book, message, templates[message.template, message.template_revision])
+                self._decide(book, message, templates.get((message.template, message.template_revision)))
             await save(connection, book)
 
-    def _decide(self, book: Book, message: Message, template: Template) -> None:
+    def _decide(self, book: Book, message: Message, template: Template | None) -> None:
         profile = self.config.profiles.get(message.profile)
         if profile is None:
             book.move(
@@ -64,8 +67,8 @@ class DecideFallback:
             )
             return
         reason = message.reason or "unknown"
-        route = profile.text if template.text_message else None
-        channel = self._channel(message, template) if route else None
+        route = profile.text if template and template.text_message else None
+        channel = self._channel(message, template) if template and route else None
         decision: Decision = decide(
             reason,
             message.category,
@@ -92,7 +95,7 @@ class DecideFallback:
         try:
             personal = open_personal(self.vault, message.personal, message.id)
             channel, _ = text_message(template, "", personal.variables)
-        except (CannotOpen, KeyError, ValueError) as error:
+        except (BongsuError, KeyError, ValueError) as error:
             kind = type(error).__name__
             structlog.get_logger().error("fallback.unrenderable", message_id=str(message.id), error=kind)
             return None
@@ -107,7 +110,10 @@ class SendTexts:
     waiting: Callable[[], None]
 
     async def __call__(self, received: Sequence[Received[Delivery]]) -> None:
-        """Make the attempts that a batch of records asks for; for records read again, do nothing."""
+        """Make the attempts that a batch of records asks for; for records read again, do nothing.
+
+        Within a batch those that someone waits for go first.
+        """
         jobs = [
             Job(each.message_id, each.seq, each.dealer, each.channel, each.lane)
             for each in (record.value for record in received)
@@ -117,4 +123,5 @@ class SendTexts:
             and each.dealer is not None
         ]
         if jobs:
+            jobs.sort(key=lambda job: _URGENCY[job.lane])  # stable: within a lane the order is kept
             await self.sender(jobs, waiting=self.waiting)

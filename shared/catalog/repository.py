@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import text
 
 from shared.catalog.rule import Rule
@@ -33,6 +35,8 @@ async def load_templates(
 ) -> dict[tuple[str, int], Template]:
     """Return the templates of these codes and revisions, active or not; what does not exist is left out.
 
+    So is what this version cannot read: the messages of one template must not stop those of all others.
+
     A revision never changes, so a caller may keep it for good.
     """
     if not wanted:
@@ -45,7 +49,13 @@ async def load_templates(
         """),
         {"codes": [code for code, _ in wanted], "revisions": [revision for _, revision in wanted]},
     )
-    return {(row.code, row.revision): _template(row.code, row.revision, row.body) for row in rows}
+    found: dict[tuple[str, int], Template] = {}
+    for row in rows:
+        try:
+            found[row.code, row.revision] = _template(row.code, row.revision, row.body)
+        except ValidationError:
+            structlog.get_logger().error("catalog.template_unreadable", template=row.code, revision=row.revision)
+    return found
 
 
 async def catalog_revision(connection: AsyncConnection) -> str:

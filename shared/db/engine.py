@@ -10,6 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+SESSION = {
+    "jit": "off",
+    # A process that stands still (stopped, swapped out) in a transaction would keep its locks, and with its
+    # transaction number hold back all readers of the ledger, for as long as it likes.
+    "idle_in_transaction_session_timeout": "15s",
+}
+
 
 def engine_for(url: str, *, pool_size: int = 8) -> AsyncEngine:
     """Return an engine for a ``postgresql://`` URL (a socket directory may stand in ``?host=``)."""
@@ -19,7 +26,7 @@ def engine_for(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=False,  # a broken connection is noticed, invalidated, and the batch read again
-        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"jit": "off"}},
+        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": SESSION},
     )
 
 

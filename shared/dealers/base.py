@@ -210,9 +210,15 @@ class BadReceipt(Exception):
 class Dealer(Protocol):
     """One account at one dealer. Concurrent calls are safe; no call raises for what a gateway may do."""
 
-    name: str
-    """as in ``BONGSU_CONFIG``"""
-    capabilities: Capabilities
+    @property
+    def name(self) -> str:
+        """Its name in ``BONGSU_CONFIG``."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        ...
 
     async def open(self) -> str | NotTaken:
         """Open a handle to send one batch under (``LookupMeans.TWO_PHASE`` only); nothing goes out by it.

@@ -175,9 +175,8 @@ class Book:
         self, attempt: Attempt, *, dealer_message_id: str | None, price_krw: int, check_at: datetime | None
     ) -> bool:
         """Note that the dealer took ``attempt``; return False if that was known."""
-        if dealer_message_id is not None and attempt.dealer_message_id is None:
-            attempt.dealer_message_id = dealer_message_id
-            self._touch(attempt)
+        if dealer_message_id is not None:
+            self.name(attempt, dealer_message_id)
         return self._attempt(attempt, AttemptState.SENT, price_krw=price_krw, check_at=check_at)
 
     def unsure(self, attempt: Attempt, *, check_at: datetime, why: str) -> bool:
@@ -203,6 +202,12 @@ class Book:
     ) -> bool:
         """Note that the person does not get ``attempt``, and what follows."""
         return self._attempt(attempt, AttemptState.FAILED, reason=reason, code=code, then=then, detail=detail)
+
+    def name(self, attempt: Attempt, dealer_message_id: str) -> None:
+        """Note the dealer's id of ``attempt``, unless one is known; no change of state."""
+        if attempt.dealer_message_id is None:
+            attempt.dealer_message_id = dealer_message_id
+            self._touch(attempt)
 
     def postpone(self, attempt: Attempt, *, check_at: datetime | None) -> None:
         """Ask about ``attempt`` at another time; no change of state."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.crypto import CannotOpen
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -32,5 +34,8 @@ def seal_personal(vault: Vault, personal: Personal, row: UUID) -> bytes:
 
 
 def open_personal(vault: Vault, sealed: bytes, row: UUID) -> Personal:
-    """Return what was sealed for the message ``row``. Raises ``CannotOpen``."""
-    return _decode(vault.open(sealed, row))
+    """Return what was sealed for the message ``row``. Raises ``CannotOpen``, also for what is empty or garbled."""
+    try:
+        return _decode(vault.open(sealed, row))
+    except (IndexError, ValueError, msgspec.DecodeError):
+        raise CannotOpen("not personal data of ours") from None  # the cause may quote it

@@ -113,6 +113,11 @@ async def save(connection: AsyncConnection, book: Book) -> None:
         await ring(connection)
 
 
+def storable(text: str) -> str:
+    """Return ``text`` without what Postgres cannot hold: a dealer's strange byte must not cost a batch its record."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
 def _columns(rows: Sequence[Message] | Sequence[Attempt], names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 

@@ -3,21 +3,22 @@
 A *grant* allows some recipients to be sent. It counts against the limit from the moment it is given until a full
 window after its call came back, because the dealer sees the messages somewhere in between; so in every sliding
 window, as the dealer sees arrivals, there are at most as many as the limit. A grant whose holder died counts until
-``LOST_AFTER``. Times are those of the database, so that clocks of processes do not matter.
+``AFTERMATH`` after somebody saw that its session at Postgres is gone, one whose holder hangs until ``LOST_AFTER``.
+Times are those of the database, so that clocks of processes do not matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.contracts.states import Lane
 
@@ -25,6 +26,8 @@ WINDOW = 1.0
 MARGIN = 0.02
 """seconds by which a window is made longer: clocks tick and networks jitter"""
 LOST_AFTER = 60.0
+AFTERMATH = 2.0
+"""seconds in which a process that lost its session may yet finish its call"""
 
 SHARE = {Lane.AUTH: 1.0, Lane.NORMAL: 0.95, Lane.MASS: 0.8}
 """how much of the limit a lane may fill: what is left is there for those who wait more urgently"""
@@ -38,10 +41,20 @@ class Grant:
     n: int
     at: float
     done: float | None = None
+    session: int | None = None
+    """the server process through which the holder got it: gone with the holder"""
 
     def counts(self, now: float) -> bool:
         """Whether the dealer may still have them in a window that includes ``now``."""
         return now < (self.at + LOST_AFTER if self.done is None else self.done + WINDOW + MARGIN)
+
+
+@dataclass(slots=True)
+class Taken:
+    """``n`` recipients may be sent; whoever finds that fewer are sent lowers ``used``, and the rest is given back."""
+
+    n: int
+    used: int
 
 
 def admit(grants: list[Grant], *, now: float, wanted: int, limit: int, share: float) -> tuple[int, float]:
@@ -57,9 +70,19 @@ def admit(grants: list[Grant], *, now: float, wanted: int, limit: int, share: fl
     return 0, min([*ends, 0.05]) if ends else 0.05
 
 
+def bereave(grants: list[Grant], sessions: Mapping[int, float], *, now: float) -> list[Grant]:
+    """End the grants whose session is not among ``sessions`` (process id -> when it began) any more."""
+    return [
+        replace(grant, done=now + AFTERMATH)
+        if grant.done is None and grant.session is not None and sessions.get(grant.session, now) > grant.at
+        else grant
+        for grant in grants
+    ]
+
+
 _LOCK = text("""
     SELECT grants, extract(epoch FROM clock_timestamp())::float8 AS now,
-           extract(epoch FROM paused_until)::float8 AS paused_until
+           extract(epoch FROM paused_until)::float8 AS paused_until, pg_backend_pid() AS session
     FROM dealer_limits WHERE dealer = :dealer FOR UPDATE
 """)
 _SAVE = text("UPDATE dealer_limits SET grants = CAST(:grants AS jsonb) WHERE dealer = :dealer")
@@ -67,6 +90,10 @@ _CREATE = text("INSERT INTO dealer_limits (dealer) VALUES (:dealer) ON CONFLICT 
 _PAUSE = text("""
     UPDATE dealer_limits SET paused_until = greatest(paused_until, clock_timestamp() + CAST(:span AS interval))
     WHERE dealer = :dealer
+""")
+_SESSIONS = text("""
+    SELECT pid, coalesce(extract(epoch FROM backend_start), 0)::float8 AS began
+    FROM pg_stat_activity WHERE pid = ANY(CAST(:pids AS int[]))
 """)
 
 
@@ -80,7 +107,7 @@ class Limits:
     @asynccontextmanager
     async def take(
         self, dealer: str, wanted: int, lane: Lane, *, waiting: Callable[[], None] = lambda: None
-    ) -> AsyncIterator[int]:
+    ) -> AsyncIterator[Taken]:
         """Wait until some of ``wanted`` recipients may be sent, and give how many (at least one).
 
         The call to the dealer is made within the block; the grant counts until a window after its end. ``waiting``
@@ -89,10 +116,11 @@ class Limits:
         key = uuid4().hex
         while not (granted := await self._try(dealer, wanted, lane, key)):
             waiting()
+        taken = Taken(granted, granted)
         try:
-            yield granted
+            yield taken
         finally:
-            await self._done(dealer, key)
+            await self._done(dealer, key, taken.used)
 
     async def pause(self, dealer: str, span: timedelta) -> None:
         """Let nobody send to ``dealer`` for ``span``: it said that it has enough."""
@@ -100,32 +128,45 @@ class Limits:
             await connection.execute(_PAUSE, {"dealer": dealer, "span": span})
 
     async def _try(self, dealer: str, wanted: int, lane: Lane, key: str) -> int:
-        async with self.engine.begin() as connection:
-            await connection.execute(text("SET LOCAL synchronous_commit = off"))  # a lost grant costs a second
+        async with self.engine.connect() as connection:  # what is not committed is rolled back, and costs no write
             row = (await connection.execute(_LOCK, {"dealer": dealer})).one_or_none()
             if row is None:
                 await connection.execute(_CREATE, {"dealer": dealer})
+                await connection.commit()
                 return 0
             now = row.now
             if row.paused_until is not None and row.paused_until > now:
                 granted, wait = 0, min(row.paused_until - now, 0.5)
             else:
-                grants = [grant for grant in _read(row.grants) if grant.counts(now)]
+                known = _read(row.grants)
+                found = await _without_the_dead(connection, known, now)
+                grants = [grant for grant in found if grant.counts(now)]
                 limit = self.per_second[dealer]
                 granted, wait = admit(grants, now=now, wanted=wanted, limit=limit, share=SHARE[lane])
                 if granted:
-                    grants.append(Grant(key, granted, now))
+                    grants.append(Grant(key, granted, now, session=row.session))
+                if granted or found != known:
                     await connection.execute(_SAVE, {"dealer": dealer, "grants": _write(grants)})
+                    await connection.commit()  # durable: a grant forgotten by a crash would be given twice
         if not granted:
             await asyncio.sleep(wait)
         return granted
 
-    async def _done(self, dealer: str, key: str) -> None:
+    async def _done(self, dealer: str, key: str, used: int) -> None:
         async with self.engine.begin() as connection:
+            # What a crash forgets here, the session that went down with it makes good.
             await connection.execute(text("SET LOCAL synchronous_commit = off"))
             row = (await connection.execute(_LOCK, {"dealer": dealer})).one()
-            grants = [replace(g, done=row.now) if g.key == key else g for g in _read(row.grants)]
-            await connection.execute(_SAVE, {"dealer": dealer, "grants": _write(grants)})
+            grants = [replace(g, n=used, done=row.now) if g.key == key else g for g in _read(row.grants)]
+            await connection.execute(_SAVE, {"dealer": dealer, "grants": _write([g for g in grants if g.n])})
+
+
+async def _without_the_dead(connection: AsyncConnection, grants: list[Grant], now: float) -> list[Grant]:
+    """Look after the holders, when a call takes longer than most."""
+    if not any(grant.done is None and grant.at + WINDOW < now for grant in grants):
+        return grants
+    rows = await connection.execute(_SESSIONS, {"pids": list({g.session for g in grants if g.done is None})})
+    return bereave(grants, {row.pid: row.began for row in rows}, now=now)
 
 
 def _read(grants: str | list[list[object]]) -> list[Grant]:
@@ -134,4 +175,4 @@ def _read(grants: str | list[list[object]]) -> list[Grant]:
 
 
 def _write(grants: list[Grant]) -> str:
-    return json.dumps([[g.key, g.n, g.at, g.done] for g in grants])
+    return json.dumps([[g.key, g.n, g.at, g.done, g.session] for g in grants])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.dealers.base import NotTaken, Refused
+from shared.contracts.states import Channel
+from shared.dealers.base import Dealer, LookupMeans, NotTaken, Refused
 from shared.ledger.book import AfterFailure, GiveUp, RetryAt
 
 _UNLIMITED = frozenset({"rate_limited"})
@@ -58,4 +59,26 @@ def after_failure(
 
 def backoff(base: timedelta, ceiling: timedelta, tries: int, jitter: float) -> timedelta:
     """Return the delay after the ``tries``-th try: doubled up to ``ceiling``, its upper half by ``jitter``."""
-    return min(base * (1 << min(tries - 1, 20)), ceiling) * (0.5 + jitter / 2)
+    return min(base * (1 << max(0, min(tries - 1, 20))), ceiling) * (0.5 + jitter / 2)
+
+
+# -- receipts --------------------------------------------------------------------------------------------------------
+
+_EXPECTED = timedelta(minutes=30)
+_DEADLINE = timedelta(hours=80)
+"""for a dealer that is not configured any more: the longest of any we know"""
+
+
+def receipt_expected(dealer: Dealer | None, channel: Channel) -> timedelta:
+    """Return after how long a receipt that has not come is asked for; ``dealer`` may not be configured any more."""
+    return dealer.capabilities.receipt_expected_within.get(channel, _EXPECTED) if dealer else _EXPECTED
+
+
+def receipt_deadline(dealer: Dealer | None, channel: Channel) -> timedelta:
+    """Return after how long no receipt comes any more; ``dealer`` may not be configured any more."""
+    return dealer.capabilities.receipt_deadline.get(channel, _DEADLINE) if dealer else _DEADLINE
+
+
+def can_be_asked(dealer: Dealer) -> bool:
+    """Whether a lookup at ``dealer`` can tell anything."""
+    return dealer.capabilities.lookup is not LookupMeans.NONE or dealer.capabilities.receipts_polled

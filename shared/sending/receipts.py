@@ -23,8 +23,9 @@ from shared.db.engine import copy
 from shared.dealers.base import Dealer, Report
 from shared.ids import MessageId, ReceiptId, new_id
 from shared.ledger.book import Attempt, Book, GiveUp, read_request_key
-from shared.ledger.repository import load, save
+from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
+from shared.sending.policy import receipt_expected
 from shared.sending.sender import price
 
 GIVE_UP_AFTER = 24
@@ -77,10 +78,10 @@ async def keep(
                 receipt,
                 dealer,
                 via,
-                report.request_key,
-                report.dealer_message_id,
+                report.request_key and storable(report.request_key),
+                report.dealer_message_id and storable(report.dealer_message_id),
                 report.delivered,
-                report.code,
+                storable(report.code),
                 report.reason,
                 report.at,
                 now,
@@ -131,6 +132,8 @@ class Receipts:
             return None
         if receipt.reason == "unknown":
             telemetry.UNMAPPED.labels(receipt.dealer, attempt.channel).inc()
+        if receipt.dealer_message_id:
+            book.name(attempt, receipt.dealer_message_id)  # a later receipt may know it by nothing else
         cost = price(self.config, attempt)
         match receipt.delivered:
             case True:
@@ -139,12 +142,9 @@ class Receipts:
                 reason = receipt.reason or "unknown"
                 changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp())
             case None:  # the dealer has it and waits itself: news only for an attempt that was in doubt
-                expected = self.dealers[attempt.dealer].capabilities.receipt_expected_within[attempt.channel]
+                expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
                 changed = book.taken(
-                    attempt,
-                    dealer_message_id=receipt.dealer_message_id,
-                    price_krw=cost,
-                    check_at=book.now + expected,
+                    attempt, dealer_message_id=receipt.dealer_message_id, price_krw=cost, check_at=book.now + expected
                 )
         telemetry.RECEIPTS.labels(receipt.dealer, "changed" if changed else "known").inc()
         return attempt

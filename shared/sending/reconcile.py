@@ -5,16 +5,17 @@ here: what a dealer certainly does not have goes back to the queue by the ledger
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import Clock
 from shared.config import Config
-from shared.contracts.states import AttemptState
-from shared.crypto import Vault
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
+from shared.crypto import CannotOpen, Vault
 from shared.dealers.base import (
     Dealer,
     LookupResult,
@@ -26,16 +27,26 @@ from shared.dealers.base import (
     StillUnknown,
 )
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, GiveUp
+from shared.ledger.book import Attempt, Book, GiveUp, Message
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
 from shared.phone import national
 from shared.sending import telemetry
-from shared.sending.policy import RetryPolicy, after_failure, backoff
+from shared.sending.policy import (
+    RetryPolicy,
+    after_failure,
+    backoff,
+    can_be_asked,
+    receipt_deadline,
+    receipt_expected,
+)
 from shared.sending.receipts import keep
 
 NOT_FOUND_TWICE = 2
 """a dealer that knows nothing of an attempt is believed the second time, after its index had time"""
+
+LAST_WORD = timedelta(days=1)
+"""how long past the receipt deadline a dealer that cannot be reached is still asked for the last word"""
 
 _DUE = text("""
     SELECT message_id, n FROM attempts WHERE check_at <= :now ORDER BY check_at LIMIT :n
@@ -56,20 +67,20 @@ class Reconciler:
 
     async def __call__(self, limit: int = 500) -> int:
         """Ask about up to ``limit`` attempts whose time has come; return how many there were."""
-        due = await self._take(limit)
-        for name, attempts in due.items():
-            dealer = self.dealers[name]
+        count, due = await self._take(limit)
+        for dealer, attempts in due:
             step = dealer.capabilities.lookup_batch
             for start in range(0, len(attempts), step):
                 part = attempts[start : start + step]
                 answers = await dealer.lookup(part)
                 await self._record(dealer, part, answers)
-        return sum(map(len, due.values()))
+        return count
 
-    async def _take(self, limit: int) -> dict[str, list[OpenAttempt]]:
+    async def _take(self, limit: int) -> tuple[int, list[tuple[Dealer, list[OpenAttempt]]]]:
         """Note that these attempts are being asked about, so that no other replica does, and return them.
 
-        An attempt that was under way past its lease becomes ``uncertain``; one whose receipt deadline is over, ends.
+        An attempt that was under way past its lease becomes ``uncertain``. One whose receipt deadline is over and
+        that nobody can be asked about, ends.
         """
         now = self.clock.now()
         taken: dict[str, list[OpenAttempt]] = {}
@@ -81,28 +92,29 @@ class Reconciler:
                 attempt = book.attempts.get(key)
                 if attempt is None or attempt.check_at is None or attempt.check_at > now:
                     continue  # another replica was here
-                if self._ended(book, attempt):
-                    continue
                 if attempt.state is AttemptState.SENDING:
                     telemetry.UNCERTAIN.labels(attempt.dealer).inc()
                     book.unsure(attempt, check_at=now, why="the sender did not come back")
+                dealer = self.dealers.get(attempt.dealer)
+                ask = dealer is not None and can_be_asked(dealer)
+                if self._is_over(attempt, now, grace=LAST_WORD if ask else timedelta()):
+                    _end(book, attempt)
+                    continue
                 attempt.checks += 1
                 book.postpone(attempt, check_at=self._ask_again(attempt, now))
-                taken.setdefault(attempt.dealer, []).append(self._open(book, attempt))
+                if ask:
+                    taken.setdefault(attempt.dealer, []).append(self._open(book, attempt))
             await save(connection, book)
-        return taken
+        return len(due), [(self.dealers[name], attempts) for name, attempts in taken.items()]
 
-    def _ended(self, book: Book, attempt: Attempt) -> bool:
-        """End ``attempt`` if no receipt can come any more. The category's policy decides what follows."""
-        deadline = self.dealers[attempt.dealer].capabilities.receipt_deadline[attempt.channel]
-        if book.now < attempt.opened_at + deadline or attempt.state is AttemptState.SENDING:
-            return False
-        sent = attempt.state is AttemptState.SENT
-        return book.failed(attempt, reason="result_timeout" if sent else "delivery_uncertain", then=GiveUp())
+    def _is_over(self, attempt: Attempt, now: datetime, *, grace: timedelta) -> bool:
+        """Whether no receipt can come any more."""
+        deadline = receipt_deadline(self.dealers.get(attempt.dealer), attempt.channel)
+        return now >= attempt.opened_at + deadline + grace
 
     def _ask_again(self, attempt: Attempt, now: datetime) -> datetime:
         if attempt.state is AttemptState.SENT:
-            expected = self.dealers[attempt.dealer].capabilities.receipt_expected_within[attempt.channel]
+            expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
             return now + backoff(expected, timedelta(hours=2), attempt.checks, self.jitter())
         delay = backoff(self.policy.first_lookup, timedelta(minutes=5), attempt.checks, self.jitter())
         return now + self.clock.stretch(delay)
@@ -114,25 +126,44 @@ class Reconciler:
             n=attempt.n,
             request_key=attempt.request_key,
             channel=attempt.channel,
-            to=national(open_personal(self.vault, message.personal, message.id).phone),
+            to=self._number(message),
             handle=attempt.handle,
             dealer_message_id=attempt.dealer_message_id,
             opened_at=attempt.opened_at,
         )
 
+    def _number(self, message: Message) -> str:
+        """Return the number that ``message`` goes to, or nothing when it was erased or its key is gone.
+
+        An attempt is then looked up by what else is known of it.
+        """
+        try:
+            return national(open_personal(self.vault, message.personal, message.id).phone)
+        except CannotOpen:
+            structlog.get_logger().warning("reconcile.number_unreadable", message_id=str(message.id))
+            return ""
+
     async def _record(self, dealer: Dealer, asked: Sequence[OpenAttempt], answers: Sequence[LookupResult]) -> None:
         now = self.clock.now()
         async with self.engine.begin() as connection:
             await self._keep_reports(connection, dealer, asked, answers, now)
-            denied = [
+            news = [
                 (attempt, answer)
                 for attempt, answer in zip(asked, answers, strict=True)
-                if isinstance(answer, NotTakenForSure | NotFound)
+                if isinstance(answer, NotTakenForSure | NotFound) or self._is_last(dealer, attempt, answer, now)
             ]
-            book = await load(connection, {attempt.message_id for attempt, _ in denied}, now=now)
-            for open_attempt, answer in denied:
-                self._deny(book, dealer, book.attempts[open_attempt.message_id, open_attempt.n], answer)
+            book = await load(connection, {attempt.message_id for attempt, _ in news}, now=now)
+            for open_attempt, answer in news:
+                attempt = book.attempts[open_attempt.message_id, open_attempt.n]
+                self._deny(book, dealer, attempt, answer)
+                if self._is_last(dealer, open_attempt, answer, now):
+                    _end(book, attempt)
             await save(connection, book)
+
+    def _is_last(self, dealer: Dealer, attempt: OpenAttempt, answer: LookupResult, now: datetime) -> bool:
+        """Whether ``attempt`` ends by this answer, which tells of no end, because its receipt deadline is over."""
+        told = isinstance(answer, StillUnknown) or (isinstance(answer, Report) and answer.delivered is not None)
+        return not told and now >= attempt.opened_at + receipt_deadline(dealer, attempt.channel)
 
     async def _keep_reports(
         self,
@@ -146,12 +177,16 @@ class Reconciler:
         for attempt, answer in zip(asked, answers, strict=True):
             telemetry.LOOKUPS.labels(dealer.name, type(answer).__name__.lower()).inc()
             if isinstance(answer, Report) and (answer.delivered is not None or not attempt.dealer_message_id):
-                reports.append(answer)  # "still waiting" is news only while we do not know that it was taken
+                reports.append(
+                    replace(answer, request_key=attempt.request_key)
+                )  # "still waiting" is news only while we do not know that it was taken
         if reports:
             await keep(connection, self.vault, dealer.name, "lookup", reports, now=now)
 
     def _deny(self, book: Book, dealer: Dealer, attempt: Attempt, answer: LookupResult) -> None:
-        """Act on a dealer's word that it does not have ``attempt``."""
+        """Act on a dealer's word that it does not have ``attempt``, unless that has ended meanwhile."""
+        if attempt.state not in OPEN_ATTEMPTS:
+            return
         match answer:
             case NotTakenForSure(detail):
                 self._not_taken(book, attempt, detail)
@@ -185,3 +220,9 @@ class Reconciler:
             then=then,
             detail={"why": "looked up: the dealer does not have it", "said": detail},
         )
+
+
+def _end(book: Book, attempt: Attempt) -> None:
+    """End ``attempt``, of which no receipt can come any more. The category's policy decides what follows."""
+    sent = attempt.state is AttemptState.SENT
+    book.failed(attempt, reason="result_timeout" if sent else "delivery_uncertain", then=GiveUp())

@@ -9,7 +9,8 @@ The order is what survives a crash between any two lines:
 4. The results are committed.
 
 A process that dies after 2 leaves attempts that are ``sending``; after their lease ``shared.sending.reconcile`` asks
-the dealer what became of them. A job read again finds its message moved on, and is void.
+the dealer what became of them. One that stood still beyond its lease does not call any more. A job read again finds
+its message moved on, and is void.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, alimtalk, text_message
 from shared.clock import Clock
 from shared.config import Config
-from shared.contracts.states import Channel, Lane, MessageState
-from shared.crypto import CannotOpen, Vault
+from shared.contracts.states import OPEN_ATTEMPTS, Channel, Lane, MessageState
+from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
     AlimTalk,
@@ -39,15 +40,16 @@ from shared.dealers.base import (
     SendResult,
     Text,
 )
+from shared.errors import BongsuError
 from shared.hours import next_allowed
 from shared.ids import MessageId
 from shared.ledger.book import Attempt, Book, Message
 from shared.ledger.personal import open_personal
-from shared.ledger.repository import load, save
+from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.limits import Limits
-from shared.sending.policy import RetryPolicy, after_failure
+from shared.sending.policy import RetryPolicy, after_failure, receipt_expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,12 @@ class Sender:
             rest = run
             while rest:
                 first = rest[0]
-                async with self.limits.take(first.dealer, len(rest), first.lane, waiting=waiting) as granted:
-                    await self._attempt(rest[:granted])
-                rest = rest[granted:]
+                async with self.limits.take(first.dealer, len(rest), first.lane, waiting=waiting) as taken:
+                    taken.used = await self._attempt(rest[: taken.n])
+                rest = rest[taken.n :]
 
-    async def _attempt(self, jobs: Sequence[Job]) -> None:
+    async def _attempt(self, jobs: Sequence[Job]) -> int:
+        """Make the attempts of one call; return how many there were."""
         dealer = self.dealers[jobs[0].dealer]
         opened: str | NotTaken | None = None
         if dealer.capabilities.lookup is LookupMeans.TWO_PHASE:
@@ -98,7 +101,7 @@ class Sender:
         handle = opened if isinstance(opened, str) else None
         claimed = await self._claim(jobs, handle)
         if not claimed:
-            return
+            return 0
 
         if isinstance(opened, NotTaken):
             results: list[SendResult] = [opened] * len(claimed)
@@ -110,12 +113,20 @@ class Sender:
             await self.limits.pause(dealer.name, max(waits))
 
         await self._record(dealer, [attempt for attempt, _ in claimed], results)
+        return len(claimed)
+
+    def _lease_is_over(self, attempt: Attempt) -> bool:
+        """Whether this process stood still (stopped, suspended) since the attempt was opened.
+
+        Somebody may have asked for it meanwhile, and hours of rest or the deadline have come.
+        """
+        return self.clock.now() >= attempt.opened_at + self.clock.stretch(self.policy.lease)
 
     async def _claim(self, jobs: Sequence[Job], handle: str | None) -> list[tuple[Attempt, Message]]:
-        now = self.clock.now()
         async with self.engine.begin() as connection:
-            book = await load(connection, [job.message_id for job in jobs], now=now, attempts=False)
-            lease = now + self.clock.stretch(self.policy.lease)
+            book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
+            book.now = self.clock.now()  # locks may have been waited for: the last check is made at the last moment
+            lease = book.now + self.clock.stretch(self.policy.lease)
             claimed = claim(book, jobs, self.config, handle=handle, check_at=lease)
             await save(connection, book)
             missing = {(m.template, m.template_revision) for _, m in claimed} - self.templates.keys()
@@ -135,14 +146,16 @@ class Sender:
             try:
                 batch.append(self._render(attempt, message))
                 results.append(None)
-            except (CannotOpen, KeyError, ValueError) as error:
+            except (BongsuError, KeyError, ValueError) as error:
                 # Planned with checks that this passes; the kind of the error alone is logged, it may quote a value.
                 structlog.get_logger().error(
                     "sending.unrenderable", message_id=str(message.id), error=type(error).__name__
                 )
                 results.append(Refused("invalid_request", "", f"cannot be rendered: {type(error).__name__}"))
         sent: list[SendResult] = []
-        if batch:
+        if self._lease_is_over(claimed[0][0]):
+            sent = [NotTaken("dealer_unavailable", detail="the sender slept past its lease")] * len(batch)
+        elif batch:
             with telemetry.DURATION.labels(dealer.name).time():
                 sent = await dealer.send(handle, batch)
         answers = iter(sent)
@@ -180,13 +193,15 @@ class Sender:
             case Accepted(dealer_message_id, cost):
                 book.taken(
                     attempt,
-                    dealer_message_id=dealer_message_id,
+                    dealer_message_id=storable(dealer_message_id),
                     price_krw=price(self.config, attempt) if cost is None else cost,
-                    check_at=book.now + dealer.capabilities.receipt_expected_within[attempt.channel],
+                    check_at=book.now + receipt_expected(dealer, attempt.channel),
                 )
             case Ambiguous(detail):
                 ask = book.now + self.clock.stretch(self.policy.first_lookup)
-                book.unsure(attempt, check_at=ask, why=detail)
+                book.unsure(attempt, check_at=ask, why=storable(detail))
+            case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:
+                pass  # its end is known from elsewhere, and the message may be on its way over another channel
             case Refused() | NotTaken():
                 then = after_failure(
                     result,
@@ -197,8 +212,9 @@ class Sender:
                     jitter=self.jitter(),
                     speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
                 )
-                said = {"said": result.detail} if result.detail else None
-                book.failed(attempt, reason=result.reason, code=result.code or None, then=then, detail=said)
+                said = {"said": storable(result.detail)} if result.detail else None
+                code = storable(result.code) if result.code else None
+                book.failed(attempt, reason=result.reason, code=code, then=then, detail=said)
 
     def _batch_of(self, dealer: str) -> int:
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
@@ -251,7 +267,8 @@ def _outgoing(attempt: Attempt, phone: str, content: AlimTalk | Text) -> Outgoin
 
 def price(config: Config, attempt: Attempt) -> int:
     """Return what ``attempt`` costs if it is taken, in KRW, by the configured prices; 0 where none is set."""
-    return config.dealers[attempt.dealer].prices.get(attempt.channel, 0)
+    dealer = config.dealers.get(attempt.dealer)
+    return dealer.prices.get(attempt.channel, 0) if dealer else 0
 
 
 def runs(jobs: Sequence[Job], batch_of: Callable[[str], int]) -> list[list[Job]]:

@@ -70,7 +70,7 @@ CREATE TABLE messages (
 ) PARTITION BY RANGE (id);
 CREATE INDEX messages_event ON messages (event_id);
 CREATE INDEX messages_person ON messages (person_id, id);
-CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX messages_due ON messages (due_at, id) WHERE due_at IS NOT NULL;
 COMMENT ON COLUMN messages.due_at IS 'set exactly while scheduled';
 COMMENT ON COLUMN messages.attempt IS 'number of the latest attempt; 0 before the first';
 COMMENT ON COLUMN messages.tries IS 'attempts over the present channel';
