@@ -17,6 +17,7 @@ from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.structs import TopicPartition as KafkaPartition
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 PARTITIONS = 12
 _BATCH_BYTES = 512 * 1024
+RECORD_BYTES = 960_000
+"""what fits a broker's default of 1 MiB for a record with its headers, and a batch of its own"""
 _FETCH_BYTES = 256 * 1024  # of one partition at a time: what a long backlog may pile up in memory
 _CLOSE_SECONDS = 5.0
 
@@ -70,6 +73,8 @@ class KafkaSource:
         try:
             await self._consumer.start()
             there = await self._consumer.topics()
+        except UnknownTopicOrPartitionError:
+            there = set()
         except (KafkaError, OSError) as error:
             await self._close()
             raise BusAway(f"no Kafka at {self._servers} ({type(error).__name__})") from error
@@ -112,7 +117,10 @@ class KafkaSource:
             raise CommitRefused("the group has rebalanced") from error
 
     async def bury(self, record: Record, reason: str, detail: str) -> None:
-        """Put ``record`` on the dead-letter topic of its topic; a record buried twice is there twice."""
+        """Put ``record`` on the dead-letter topic of its topic, cut if it is too large for the reason beside it.
+
+        A record buried twice is there twice.
+        """
         if self._undertaker is None:
             self._undertaker = await KafkaProducer(self._servers).__aenter__()
         headers = (
@@ -125,7 +133,7 @@ class KafkaSource:
         grave = topics.dead_letters(record.topic)
         partition = record.partition % await self._undertaker.partitions_of(grave)
         await self._undertaker.publish(
-            {TopicPartition(grave, partition): [Outgoing(record.key, record.value, headers)]}
+            {TopicPartition(grave, partition): [Outgoing(record.key, record.value[:RECORD_BYTES], headers)]}
         )
 
     async def _close(self) -> None:
@@ -207,6 +215,8 @@ class KafkaProducer:
                 raise outcome
 
     async def _publish(self, partition: TopicPartition, records: Sequence[Outgoing]) -> None:
+        if any(len(record.value) > RECORD_BYTES for record in records):
+            raise ValueError(f"a record for {partition.topic} is larger than {RECORD_BYTES} bytes")
         start = 0
         while start < len(records):
             batch = self._producer.create_batch()
@@ -216,8 +226,6 @@ class KafkaProducer:
                 if batch.append(key=record.key, value=record.value, timestamp=None, headers=headers) is None:
                     break
                 end += 1
-            if end == start:
-                raise ValueError(f"a record for {partition.topic} is larger than {_BATCH_BYTES} bytes")
             batch.close()
             # One batch after the other: none may be there while the one ahead of it is not.
             await (await self._producer.send_batch(batch, partition.topic, partition=partition.partition))

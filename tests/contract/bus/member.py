@@ -1,4 +1,4 @@
-"""A consumer that a test can kill: prints a line for each batch it handled, and commits it, or holds it for ever.
+"""A consumer that a test can kill: prints a line for each batch it read, then commits it or holds it for ever.
 
 ``python -m tests.contract.bus.member DATABASE_URL KAFKA_SERVERS GROUP TOPIC commit|hold``
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from shared.bus import CommitRefused, TopicPartition
 from shared.contracts.delivery import decode_delivery
@@ -21,14 +22,13 @@ async def main(database_url: str, servers: str, group: str, topic: str, then: st
         while True:
             found = await source.getmany(timeout_seconds=0.5, max_records=20)
             ids = [str(decode_delivery(r.value).message_id) for records in found.values() for r in records]
-            if then == "commit" and found:
-                try:
+            if not ids:
+                continue
+            sys.stdout.write(" ".join(ids) + "\n")
+            sys.stdout.flush()
+            if then == "commit":
+                with suppress(CommitRefused):
                     await source.commit({TopicPartition(*at): records[-1] for at, records in found.items()})
-                except CommitRefused:
-                    continue
-            if ids:
-                sys.stdout.write(" ".join(ids) + "\n")
-                sys.stdout.flush()
 
 
 if __name__ == "__main__":
