@@ -77,7 +77,7 @@ def _where(error: ValueError) -> str:
 def _attribute(document: dict[str, Any], name: str) -> str | None:
     value = document.get(name)
     if value is None:
-        return None if name == "profile" else f'{name} is missing. Every event has "{name}", a text.'
+        return None if name == "profile" else f"{name} is missing. Send it as a text."
     if not isinstance(value, str) or not value:
         return f"{name} is not a text of at least one character. Send it as a JSON string."
     if len(value) > _LONGEST[name]:

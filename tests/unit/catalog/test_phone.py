@@ -44,7 +44,7 @@ def test_old_mobile_numbers_are_reached_too() -> None:
         ("070-7012-3456", NotReachable.NOT_MOBILE),
         ("010-1234-567", NotReachable.NOT_A_NUMBER),
         ("010-1234-56789", NotReachable.NOT_A_NUMBER),
-        ("012-1234-5678", NotReachable.NOT_MOBILE),
+        ("080-123-4567", NotReachable.NOT_MOBILE),
         ("010-1234-567a", NotReachable.NOT_A_NUMBER),
         ("", NotReachable.NOT_A_NUMBER),
         ("+", NotReachable.NOT_A_NUMBER),
