@@ -139,7 +139,8 @@ def show(
     telemetry.DOUBLE_CONTACTS.set(funnel.double_contacts)
     telemetry.ALL_SMS.set(costs.all_sms_krw if costs.all_sms_krw is not None else float("nan"))
     for number, slot in enumerate(reports.by_slot(slots)):
-        labels = (WEEKDAYS[number // 24], f"{number % 24:02}")
+        day, hour = divmod(number, 24)
+        labels = (f"{number:03}", f"{day + 1}-{WEEKDAYS[day]}", f"{hour:02}")
         telemetry.SLOT_SENT.labels(*labels).set(slot.sent)
         telemetry.SLOT_DELIVERED.labels(*labels).set(slot.delivered)
         telemetry.SLOT_FAILED.labels(*labels).set(slot.failed)
