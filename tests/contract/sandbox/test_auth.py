@@ -31,8 +31,8 @@ def _ago(minutes: int) -> str:
         pytest.param(sign(secret="wrong"), 403, "SignatureDoesNotMatch", id="wrong-secret"),
         pytest.param(sign(salt="short"), 403, "SignatureDoesNotMatch", id="short-salt"),
         pytest.param(sign(salt="x" * 65), 403, "SignatureDoesNotMatch", id="long-salt"),
-        pytest.param(sign(date=_ago(16)), 403, "RequestTimeTooSkewed", id="too-old"),
-        pytest.param(sign(date=_ago(-16)), 403, "RequestTimeTooSkewed", id="too-new"),
+        pytest.param(sign(date=_ago(60)), 403, "RequestTimeTooSkewed", id="too-old"),
+        pytest.param(sign(date=_ago(-60)), 403, "RequestTimeTooSkewed", id="too-new"),
         pytest.param(sign(date="yesterday"), 403, "RequestTimeTooSkewed", id="no-date"),
     ],
 )
