@@ -198,10 +198,13 @@ class Book:
         reason: str,
         code: str | None = None,
         then: AfterFailure,
+        check_at: datetime | None = None,
         detail: dict[str, Any] | None = None,
     ) -> bool:
-        """Note that the person does not get ``attempt``, and what follows."""
-        return self._attempt(attempt, AttemptState.FAILED, reason=reason, code=code, then=then, detail=detail)
+        """Note that the person does not get ``attempt``, and what follows. ``check_at``: when to ask if that is so."""
+        return self._attempt(
+            attempt, AttemptState.FAILED, reason=reason, code=code, then=then, check_at=check_at, detail=detail
+        )
 
     def name(self, attempt: Attempt, dealer_message_id: str) -> None:
         """Note the dealer's id of ``attempt``, unless one is known; no change of state."""

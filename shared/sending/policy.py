@@ -79,6 +79,11 @@ def receipt_deadline(dealer: Dealer | None, channel: Channel) -> timedelta:
     return dealer.capabilities.receipt_deadline.get(channel, _DEADLINE) if dealer else _DEADLINE
 
 
+def can_confirm(dealer: Dealer | None) -> bool:
+    """Whether a reported failure can be asked about once more."""
+    return dealer is not None and dealer.capabilities.receipts_polled
+
+
 def can_be_asked(dealer: Dealer) -> bool:
     """Whether a lookup at ``dealer`` can tell anything."""
     return dealer.capabilities.lookup is not LookupMeans.NONE or dealer.capabilities.receipts_polled

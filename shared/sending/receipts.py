@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import Clock
 from shared.config import Config
+from shared.contracts.states import AttemptState
 from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import Dealer, Report
@@ -25,11 +26,15 @@ from shared.ids import MessageId, ReceiptId, new_id
 from shared.ledger.book import Attempt, Book, GiveUp, read_request_key
 from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
-from shared.sending.policy import receipt_expected
+from shared.sending.policy import can_confirm, receipt_expected
 from shared.sending.sender import price
 
 GIVE_UP_AFTER = 24
 """tries; doubled from a second up to an hour apart, about 13 hours of world time"""
+
+CONFIRM_AFTER = timedelta(hours=1)
+"""A dealer may take a failure back, and its second report may find nobody at home (it is pushed a few times and no
+more): so a failure is asked about once again."""
 
 _COLUMNS = (
     "id", "dealer", "via", "request_key", "dealer_message_id", "delivered", "code", "reason", "happened_at",
@@ -37,7 +42,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 _WAITING = text("""
-    SELECT id, dealer, request_key, dealer_message_id, delivered, code, reason, tried FROM receipts
+    SELECT id, dealer, via, request_key, dealer_message_id, delivered, code, reason, tried FROM receipts
     WHERE apply_at <= :now ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
 """)
 _BY_DEALER_ID = text("""
@@ -58,6 +63,7 @@ class Waiting:
 
     id: ReceiptId
     dealer: str
+    via: str
     request_key: str | None
     dealer_message_id: str | None
     delivered: bool | None
@@ -140,7 +146,10 @@ class Receipts:
                 changed = book.delivered(attempt, code=receipt.code, price_krw=cost)
             case False:
                 reason = receipt.reason or "unknown"
-                changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp())
+                confirm = book.now + CONFIRM_AFTER if can_confirm(self.dealers.get(attempt.dealer)) else None
+                changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp(), check_at=confirm)
+                if not changed and receipt.via == "lookup" and attempt.state is AttemptState.FAILED:
+                    book.postpone(attempt, check_at=None)  # confirmed
             case None:  # the dealer has it and waits itself: news only for an attempt that was in doubt
                 expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
                 changed = book.taken(

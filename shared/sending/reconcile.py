@@ -113,7 +113,7 @@ class Reconciler:
         return now >= attempt.opened_at + deadline + grace
 
     def _ask_again(self, attempt: Attempt, now: datetime) -> datetime:
-        if attempt.state is AttemptState.SENT:
+        if attempt.state in {AttemptState.SENT, AttemptState.FAILED}:
             expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
             return now + backoff(expected, timedelta(hours=2), attempt.checks, self.jitter())
         delay = backoff(self.policy.first_lookup, timedelta(minutes=5), attempt.checks, self.jitter())
@@ -224,5 +224,8 @@ class Reconciler:
 
 def _end(book: Book, attempt: Attempt) -> None:
     """End ``attempt``, of which no receipt can come any more. The category's policy decides what follows."""
+    if attempt.state is AttemptState.FAILED:
+        book.postpone(attempt, check_at=None)  # nobody took the failure back
+        return
     sent = attempt.state is AttemptState.SENT
     book.failed(attempt, reason="result_timeout" if sent else "delivery_uncertain", then=GiveUp())
