@@ -57,13 +57,15 @@ class Taken:
     used: int
 
 
-def admit(grants: list[Grant], *, now: float, wanted: int, limit: int, share: float) -> tuple[int, float]:
+def admit(
+    grants: list[Grant], *, now: float, wanted: int, limit: int, share: float, least: int = 1
+) -> tuple[int, float]:
     """Return how many of ``wanted`` may go now and, if none, after how many seconds to ask again.
 
-    Small change is not given while much is wanted, or a backlog would be sent in ones and twos.
+    No fewer than ``least`` are given while more is wanted, or a backlog would be sent in ones and twos.
     """
     room = max(1, int(limit * share)) - sum(grant.n for grant in grants if grant.counts(now))
-    worthwhile = min(wanted, max(1, limit // 10))
+    worthwhile = min(wanted, max(1, least))
     if room >= worthwhile:
         return min(wanted, room), 0.0
     ends = [grant.done + WINDOW + MARGIN - now for grant in grants if grant.done is not None and grant.counts(now)]
@@ -142,7 +144,8 @@ class Limits:
                 found = await _without_the_dead(connection, known, now)
                 grants = [grant for grant in found if grant.counts(now)]
                 limit = self.per_second[dealer]
-                granted, wait = admit(grants, now=now, wanted=wanted, limit=limit, share=SHARE[lane])
+                least = 1 if lane is Lane.AUTH else limit // 10
+                granted, wait = admit(grants, now=now, wanted=wanted, limit=limit, share=SHARE[lane], least=least)
                 if granted:
                     grants.append(Grant(key, granted, now, session=row.session))
                 if granted or found != known:
