@@ -7,7 +7,6 @@ import gc
 import signal
 import sys
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,14 +141,26 @@ async def repeat(
     every_seconds: float,
     stopping: asyncio.Event,
     turn: Callable[[], None],
+    bell: asyncio.Event | None = None,
 ) -> None:
-    """Call ``work`` until ``stopping``: at once again while it finds something, else after ``every_seconds``."""
+    """Call ``work`` until ``stopping``: at once again while it finds something, else when ``bell`` is set.
+
+    What rings no bell here (another replica's work, what is due by the clock) is found after ``every_seconds``.
+    """
     while not stopping.is_set():
         turn()
-        if await work():
-            continue
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), every_seconds)
+        if bell is not None:
+            bell.clear()
+        if not await work():
+            await _first_of(every_seconds, stopping, *([bell] if bell else []))
+
+
+async def _first_of(seconds: float, *events: asyncio.Event) -> None:
+    """Return when one of ``events`` is set, or after ``seconds``."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 def spare_collections() -> None:

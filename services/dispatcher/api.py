@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
@@ -26,6 +27,8 @@ class ReceiptApi:
     vault: Vault
     clock: Clock
     body_limit: int
+    arrived: asyncio.Event
+    """set when receipts were stored"""
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -62,6 +65,7 @@ class ReceiptApi:
             raise Problem(
                 503, "ledger-away", "Not stored", "The ledger is away. Send it again.", headers={"Retry-After": "5"}
             ) from error
+        self.arrived.set()
         telemetry.RECEIPT_CALLS.labels(dealer, 200).inc()
         telemetry.RECEIPTS_KEPT.labels(dealer).inc(len(reports))
         return Response(status_code=200)

@@ -68,18 +68,27 @@ async def serve(settings: Settings) -> None:
             )
         receipts = Receipts(engine, dealers, config, clock)
         reconciler = Reconciler(engine, dealers, config, vault, clock, DEFAULT, random.random)
-        for name, work, every in (
-            ("due", QueueDue(engine, clock), 0.2),
-            ("receipts", receipts.apply, 0.1),
-            ("reconcile", reconciler, 0.5),
+        arrived = asyncio.Event()
+
+        async def reconcile() -> int:
+            asked = await reconciler()
+            if asked:
+                arrived.set()  # what was learnt is stored as receipts
+            return asked
+
+        for name, work, every, bell in (
+            ("due", QueueDue(engine, clock), 0.2, None),
+            ("receipts", receipts.apply, 1.0, arrived),
+            ("reconcile", reconcile, 0.5, None),
         ):
-            loops.append(repeat(work, every_seconds=every, stopping=stopping, turn=partial(health.turn, name)))
+            turn = partial(health.turn, name)
+            loops.append(repeat(work, every_seconds=every, stopping=stopping, turn=turn, bell=bell))
         if settings.kafka_bootstrap_servers:
             producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
             loops.append(relay(engine, producer, stopping=stopping))
 
         app = make_app("bongsu dispatcher", health)
-        app.include_router(ReceiptApi(engine, dealers, vault, clock, settings.receipt_body_limit).router())
+        app.include_router(ReceiptApi(engine, dealers, vault, clock, settings.receipt_body_limit, arrived).router())
         await run(app, settings, stopping=stopping, loops=loops)
 
 
