@@ -64,13 +64,21 @@ def up(
     database_url: Annotated[str | None, typer.Option(help="use this Postgres (default: an embedded one)")] = None,
     config: Annotated[Path | None, typer.Option(help="dealers and profiles (default: the sandbox)")] = None,
     sandbox_profile: Annotated[str, typer.Option(help="calm, rough, or a file of faults")] = "calm",
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="any free ports (default: 8000 to 8003, 8009)")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C."""
     from bongsu.box import Box, BoxOptions  # noqa: PLC0415 - it takes a while to import
 
     options = BoxOptions(
-        data=data, kafka=kafka, database_url=database_url, config=config, sandbox_profile=sandbox_profile
+        data=data,
+        kafka=kafka,
+        database_url=database_url,
+        config=config,
+        sandbox_profile=sandbox_profile,
+        fixed_ports=not free_ports,
     )
 
     async def stay() -> None:

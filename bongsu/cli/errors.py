@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import aiohttp
@@ -13,6 +14,7 @@ from shared.errors import BongsuError
 
 def run(app: typer.Typer) -> None:
     """Run ``app``; an error that a user can mend is one line on standard error and exit status 1."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is said in the error, once
     try:
         app()
     except BongsuError as error:
