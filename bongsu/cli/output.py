@@ -9,7 +9,9 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from shared.clock import SEOUL
 
@@ -39,6 +41,10 @@ def print_message(message: dict[str, Any], console: Console | None = None) -> No
     console.print(
         f"[bold]{message['id']}[/]  {message['rule']} → {message['template']}  [bold]{message['state']}[/]{reason}"
     )
-    console.print(f"  {message['explanation']}", highlight=False)
+    timeline = Table.grid(padding=(0, 2, 0, 0))
+    timeline.add_column(style="dim", no_wrap=True)
+    timeline.add_column(no_wrap=True)
+    timeline.add_column()
     for entry in message["timeline"]:
-        console.print(f"  [dim]{in_seoul(entry['at'])}[/]  {entry['state']:<10} {entry['detail']}", highlight=False)
+        timeline.add_row(in_seoul(entry["at"]), entry["state"], Text(entry["detail"]))
+    console.print(Padding(timeline, (0, 0, 0, 2)))

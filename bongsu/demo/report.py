@@ -119,17 +119,17 @@ def _failures(console: Console, report: Report) -> None:
 
 def _heatmap(console: Console, report: Report) -> None:
     """Draw the hours of the week that were used: how many attempts, coloured by the share that was delivered."""
-    console.print("\n[bold]Attempts by hour of the week[/] (Asia/Seoul), coloured by the share delivered", end="  ")
+    console.print("\n[bold]Attempts by hour of the week[/] (Asia/Seoul); share delivered", end="  ")
     for floor, colour in _SHADES:
         console.print(Text(f" ≥{floor:.0%} " if floor else " less ", style=f"black on {colour}"), end="")
     console.print("\n")
-    console.print(Text("     " + "".join(f"{hour:>4}" for hour in range(24)), style="dim"))
+    console.print(Text("    " + "".join(f"{hour:>3}" for hour in range(24)), style="dim"))
     slots = report.slots["slots"]
     for day in range(7):
         hours = slots[day * 24 : day * 24 + 24]
-        line = Text(f"{hours[0]['weekday'][:3]:<5}")
+        line = Text(f"{hours[0]['weekday'][:3]:<4}")
         for slot in hours:
-            cell = f"{slot['sent']:>4}" if slot["sent"] else "   ·"
+            cell = f"{slot['sent']:>3}" if slot["sent"] else "  ·"
             line.append(cell, style=_shade(slot["rate"]))
         console.print(line)
 
