@@ -204,7 +204,7 @@ class Box:
             },
             "limits": {"messages_per_second": self.options.messages_per_second, "batch": 1000},
             "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
-            "timeout_seconds": 3.0,
+            "timeout_seconds": 1.5,
         }
         return {"dealers": {"solapi": solapi}, "profiles": {"shop": profile}}
 
