@@ -151,7 +151,7 @@ CREATE TABLE receipts (
     personal bytea NOT NULL,
     CONSTRAINT receipts_pkey PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX receipts_waiting ON receipts (apply_at) WHERE apply_at IS NOT NULL;
+CREATE INDEX receipts_waiting ON receipts (apply_at, id) WHERE apply_at IS NOT NULL;
 CREATE INDEX receipts_message ON receipts (message_id) WHERE message_id IS NOT NULL;
 COMMENT ON COLUMN receipts.apply_at IS 'when to try to apply it; null once applied or given up';
 COMMENT ON COLUMN receipts.personal IS 'the raw report: AES-256-GCM, bound to the id';
