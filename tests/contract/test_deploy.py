@@ -65,23 +65,25 @@ def render(directory: Path) -> list[Manifest]:
     for patch in plan.get("patches", []):
         target = patch["target"]
         for manifest in found:
-            if manifest["kind"] != target["kind"]:
-                continue
-            if not re.fullmatch(target.get("name", ".*"), manifest["metadata"]["name"]):
-                continue
-            if "path" in patch:
-                merge(manifest["spec"], yaml.safe_load((directory / patch["path"]).read_text(encoding="utf-8"))["spec"])
-            else:
-                for step in yaml.safe_load(patch["patch"]):
-                    change(manifest, step)
-    for wanted in plan.get("replicas", []):
-        for manifest in found:
-            if (manifest["kind"], manifest["metadata"]["name"]) == ("Deployment", wanted["name"]):
-                manifest["spec"]["replicas"] = wanted["count"]
-    for labels in plan.get("labels", []):
-        for manifest in found:
+            if manifest["kind"] == target["kind"] and re.fullmatch(
+                target.get("name", ".*"), manifest["metadata"]["name"]
+            ):
+                mend(manifest, patch, directory)
+    counts = {each["name"]: each["count"] for each in plan.get("replicas", [])}
+    for manifest in found:
+        if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] in counts:
+            manifest["spec"]["replicas"] = counts[manifest["metadata"]["name"]]
+        for labels in plan.get("labels", []):
             label(manifest, labels["pairs"])
     return found
+
+
+def mend(manifest: Manifest, patch: Manifest, directory: Path) -> None:
+    """Do a patch: a file that is merged, or steps."""
+    if "path" in patch:
+        merge(manifest["spec"], yaml.safe_load((directory / patch["path"]).read_text(encoding="utf-8"))["spec"])
+    for step in yaml.safe_load(patch.get("patch", "[]")):
+        change(manifest, step)
 
 
 def label(manifest: Manifest, pairs: dict[str, str]) -> None:
