@@ -96,7 +96,7 @@ class Service:
         tables = ("events", "event_keys", "idempotency_keys", "messages", "transitions")
         try:
             async with engine.connect() as connection:
-                return tuple([await connection.scalar(text(f"SELECT count(*) FROM {name}")) for name in tables])  # noqa: S608 - named here
+                return tuple([await connection.scalar(text(f"SELECT count(*) FROM {name}")) for name in tables])
         finally:
             await engine.dispose()
 

@@ -1,0 +1,136 @@
+"""The planner: event, rules and time in; messages, or one refusal with its place, out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from bongsu.apply import SHOP, read_directory
+from services.ingest.domain import Planned, Planner
+from services.ingest.events import Event, read_event
+from services.ingest.refusals import Kind, Refusal
+from shared.catalog.check import disagreements
+from shared.config import Profile
+from shared.contracts.states import Lane
+
+NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # 12:00 in Seoul
+NIGHT = datetime(2026, 11, 23, 13, tzinfo=UTC)  # 22:00 in Seoul
+MORNING = datetime(2026, 11, 23, 23, tzinfo=UTC)  # 08:00 in Seoul, the next day
+
+FILES = read_directory(SHOP)
+PROFILE = Profile.model_validate(
+    {
+        "name": "봉수상점",
+        "routes": [{"dealer": "solapi", "sender_key": "K"}],
+        "text": {"dealer": "solapi", "from": "0212345678"},
+        "quiet_hours": {"informational": "21:00-08:00"},
+    }
+)
+PLANNER = Planner.of(FILES.rules.values(), FILES.templates, {"shop": PROFILE})
+ORDER = {"id": "A-1", "product": "머그", "total_krw": 42000, "url": "https://shop.example/o/1"}
+SHORT = {"id": "A-1", "product": "머그"}
+DELIVERY = {"carrier": "우체국택배", "tracking_number": "123456789012", "url": "https://shop.example/t/1"}
+DATA: dict[str, dict[str, Any]] = {
+    "lead.created": {"lead": {"id": "L1", "product": "상담", "form": "홈페이지"}},
+    "order.paid": {"order": ORDER},
+    "order.cancelled": {"order": ORDER},
+    "delivery.started": {"order": SHORT, "delivery": DELIVERY},
+    "delivery.completed": {"order": SHORT, "delivery": DELIVERY},
+    "member.joined": {"member": {"id": "M1"}},
+}
+
+
+def event(type_: str = "order.paid", **changes: Any) -> Event:  # noqa: ANN401 - JSON
+    data = {"recipient": {"phone": "010-1234-5678", "name": "김봉수"}, **DATA.get(type_, {})}
+    document = {"specversion": "1.0", "id": "1", "source": "/shop", "type": type_, "data": data, **changes}
+    read = read_event(msgspec.json.encode(document))
+    assert isinstance(read, Event)
+    return read
+
+
+def order_to(phone: str = "010-1234-5678", **changes: object) -> dict[str, Any]:
+    return {"recipient": {"phone": phone, "name": "김봉수"}, "order": {**ORDER, **changes}}
+
+
+def plan(given: Event, now: datetime = NOON) -> Planned:
+    planned = PLANNER.plan(given, now)
+    assert isinstance(planned, list), planned
+    [message] = planned
+    return message
+
+
+def refused(given: Event) -> Refusal:
+    refusal = PLANNER.plan(given, NOON)
+    assert isinstance(refusal, Refusal)
+    return refusal
+
+
+@pytest.mark.parametrize("type_", sorted(DATA))
+def test_every_shipped_event_makes_one_message(type_: str) -> None:
+    message = plan(event(type_))
+    assert message.phone == "+821012345678"
+    assert message.fallback == "text"
+    assert message.due_at in {None, NOON + timedelta(minutes=10)}
+    assert message.deadline > NOON
+
+
+def test_the_shipped_rules_and_templates_agree() -> None:
+    assert [each for rule in FILES.rules.values() for each in disagreements(rule, FILES.templates)] == []
+    for template in FILES.templates.values():
+        assert template.buttons, template.code
+        assert template.text_message, template.code
+
+
+def test_an_event_that_no_rule_wants_makes_nothing() -> None:
+    assert PLANNER.plan(event("points.expiring"), NOON) == []
+
+
+def test_a_message_in_hours_of_rest_waits_for_their_end() -> None:
+    message = plan(event(), NIGHT)
+    assert message.due_at == MORNING
+    assert [each.why for each in message.postponed] == ["quiet_hours"]
+    assert message.deadline == MORNING + timedelta(hours=24), "its life begins when it may go"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "pointer"),
+    [
+        ({"profile": "nobody"}, Kind.UNKNOWN_PROFILE, "/profile"),
+        ({"data": {}}, None, "/data/recipient"),
+        ({"data": {"recipient": {"name": "김"}, "order": ORDER}}, None, "/data/recipient/phone"),
+        (
+            {"data": {"recipient": {"phone": "+1 650 253 0000", "name": "김"}, "order": ORDER}},
+            None,
+            "/data/recipient/phone",
+        ),
+        ({"data": order_to(product=None)}, None, "/data/order/product"),
+        (
+            {
+                "data": {
+                    "recipient": {"phone": "010-1234-5678", "name": "김"},
+                    "order": {**ORDER, "product": "가" * 1100},
+                }
+            },
+            None,
+            "/data/order/product",
+        ),
+    ],
+)
+def test_a_refusal_names_the_place(changes: dict[str, Any], kind: Kind | None, pointer: str) -> None:
+    refusal = refused(event(**changes))
+    assert kind is None or refusal.kind is kind
+    assert refusal.pointer == pointer
+    assert "650" not in refusal.detail
+    assert "가가" not in refusal.detail
+
+
+def test_the_deadline_of_a_code_does_not_wait() -> None:
+    [rule] = [r for r in FILES.rules.values() if r.on == "member.joined"]
+    auth = rule.model_copy(update={"send": rule.send.model_copy(update={"lane": Lane.AUTH}), "deadline": None})
+    planner = Planner.of([auth], FILES.templates, {"shop": PROFILE})
+    planned = planner.plan(event("member.joined"), NIGHT)
+    assert isinstance(planned, list)
+    assert planned[0].deadline == NIGHT + timedelta(minutes=3)
