@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from bongsu.cli.app import app
 from services.dispatcher.settings import Settings as DispatcherSettings
@@ -59,14 +59,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 @every_page
 def test_commands_exist(page: Path) -> None:
     for line in code(page):
-        if found := re.search(r"(?:^|[\s/])bongsu ((?:[a-z]|--)[^`#]*)", line):
+        if found := re.match(r"(?:\$ )?(?:\.venv/bin/)?bongsu (\S[^#]*)", line):
             check_command(found[1].split())
 
 
 def check_command(words: list[str]) -> None:
     """Walk down the groups by ``words``, then look whether the command has the options named."""
-    here: click.Command = typer.main.get_command(app)
-    while isinstance(here, click.Group) and words and words[0].isalpha() and words[0].islower():
+    here = typer.main.get_command(app)
+    while isinstance(here, TyperGroup) and words and re.fullmatch(r"[a-z]+", words[0]):
         assert words[0] in here.commands, f"bongsu … {words[0]}"
         here, words = here.commands[words[0]], words[1:]
     if here.name == "sandbox":
