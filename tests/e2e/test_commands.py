@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ class Up:
 
     urls: dict[str, Any]
     database_url: str
+    data: Path
 
     def bongsu(self, *arguments: str, fails: bool = False) -> str:
         env = {
@@ -39,16 +43,18 @@ class Up:
 
 @pytest.fixture(scope="module")
 def up(postgres_url: str) -> Iterator[Up]:
+    data = Path(tempfile.mkdtemp(prefix="bongsu-up-"))
     database = f"bongsu_up_{os.getpid()}"
     psql = Path(_binaries()) / "psql"
     subprocess.run([psql, postgres_url, "-qc", f"CREATE DATABASE {database}"], check=True)
     url = postgres_url.replace("/postgres?", f"/{database}?")
-    command = [*BONGSU, "up", "--json", "--free-ports", "--database-url", url]
+    command = [*BONGSU, "up", "--json", "--free-ports", "--database-url", url, "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield Up(json.loads(process.stdout.readline()), url)
+        yield Up(json.loads(process.stdout.readline()), url, data)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+    shutil.rmtree(data, ignore_errors=True)
 
 
 def _binaries() -> str:
@@ -78,6 +84,21 @@ def test_a_message_goes_out_and_explains_itself(up: Up) -> None:
     said = up.bongsu("explain", message["id"])
     assert "delivered" in said
     assert "010" not in said.replace(message["id"], "")
+
+
+def test_no_personal_data_in_logs_metrics_topics_and_errors(up: Up) -> None:
+    """P10, after a message that went out and one that was refused for its number."""
+    secrets = ("7777-6543", "77776543", "남궁비밀", "02-765-4321", "027654321")
+    up.bongsu("send", "010-7777-6543", "--name", "남궁비밀", "--type", "order.paid")
+    refusal = up.bongsu("send", "02-765-4321", "--name", "남궁비밀", fails=True)
+    topics = up.bongsu("tail", "--since", "start", "--for-seconds", "3", "--json")
+    shown = {"refusal": refusal, "topics": topics}
+    for name in ("ingest", "dispatcher", "fallback", "metrics"):
+        shown[f"log of {name}"] = (up.data / f"{name}.log").read_text(encoding="utf-8")
+        with urllib.request.urlopen(f"{up.urls[name]}/metrics", timeout=5) as answer:  # noqa: S310 - our own address
+            shown[f"metrics of {name}"] = answer.read().decode()
+    assert len(topics) > 100
+    assert {where for where, text in shown.items() if any(secret in text for secret in secrets)} == set()
 
 
 def test_tail_shows_changes_of_state(up: Up) -> None:
