@@ -17,7 +17,6 @@ from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
     TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.structs import TopicPartition as KafkaPartition
@@ -59,7 +58,6 @@ class KafkaSource:
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
-            *self._topics,
             bootstrap_servers=self._servers,
             group_id=self._group,
             enable_auto_commit=False,
@@ -73,14 +71,14 @@ class KafkaSource:
         try:
             await self._consumer.start()
             there = await self._consumer.topics()
-        except UnknownTopicOrPartitionError:
-            there = set()
         except (KafkaError, OSError) as error:
             await self._close()
             raise BusAway(f"no Kafka at {self._servers} ({type(error).__name__})") from error
+        # Looked for before they are subscribed to: the client waits 40 s for a topic to appear, and says so each time.
         if missing := sorted(set(self._topics) - set(there)):
             await self._close()
             raise BusAway(f"Kafka at {self._servers} has no topic {', '.join(missing)}: run `bongsu topics`")
+        self._consumer.subscribe(self._topics)
         return self
 
     async def __aexit__(
