@@ -16,11 +16,15 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from sqlalchemy import text
 
+from shared.errors import BongsuError
 from shared.http import problems
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from shared.settings import ServiceSettings
 
@@ -52,6 +56,35 @@ class Health:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
                 failed[name] = type(error).__name__
         return failed
+
+    def watch(self, engine: AsyncEngine, kafka_bootstrap_servers: str) -> None:
+        """Let readiness depend on Postgres and, if there is one, on Kafka."""
+
+        async def postgres() -> None:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+        async def kafka() -> None:
+            await reach(kafka_bootstrap_servers)
+
+        self.checks["postgres"] = postgres
+        if kafka_bootstrap_servers:
+            self.checks["kafka"] = kafka
+
+
+async def reach(servers: str) -> None:
+    """Return once any of ``servers`` (``HOST:PORT,…``) takes a connection. Raises ``OSError`` when none does."""
+    refused: OSError = ConnectionRefusedError("no servers are named")
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError as error:
+            refused = error
+        else:
+            writer.close()
+            return
+    raise refused
 
 
 def make_app(title: str, health: Health, **options: Any) -> FastAPI:  # noqa: ANN401 - FastAPI's own
@@ -178,10 +211,12 @@ def main(work: Coroutine[Any, Any, None]) -> None:
 
     try:
         uvloop.run(work)
-    except BaseExceptionGroup as group:
-        for error in group.exceptions:
+    except Exception as failure:  # noqa: BLE001 - the top of the process
+        errors = failure.exceptions if isinstance(failure, ExceptionGroup) else [failure]
+        for error in errors:
             # Where it was raised, and not what it said: a message of the driver may quote a value.
             frames = traceback.extract_tb(error.__traceback__)[-6:]
             where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-            structlog.get_logger().error("service.died", error=type(error).__name__, where=where)
+            said = str(error) if isinstance(error, BongsuError) else ""  # our own quote nothing
+            structlog.get_logger().error("service.died", error=type(error).__name__, said=said, where=where)
         sys.exit(1)

@@ -7,8 +7,6 @@ import random
 from contextlib import AsyncExitStack
 from functools import partial
 
-from sqlalchemy import text
-
 from services.dispatcher.api import ReceiptApi
 from services.dispatcher.handlers import QueueDue, SendJobs
 from services.dispatcher.settings import Settings
@@ -44,11 +42,7 @@ async def serve(settings: Settings) -> None:
         limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
         sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
 
-        async def postgres() -> None:
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-
-        health.checks["postgres"] = postgres
+        health.watch(engine, settings.kafka_bootstrap_servers)
         loops = []
         for lane in Lane:  # a group each: a rebalance of one lane does not stop the others
             source = await stack.enter_async_context(

@@ -7,8 +7,6 @@ import random
 from contextlib import AsyncExitStack
 from functools import partial
 
-from sqlalchemy import text
-
 from services.fallback.handlers import DecideFallback, SendTexts
 from services.fallback.settings import Settings
 from shared.bus import consume
@@ -40,11 +38,7 @@ async def serve(settings: Settings) -> None:
         limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
         sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
 
-        async def postgres() -> None:
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-
-        health.checks["postgres"] = postgres
+        health.watch(engine, settings.kafka_bootstrap_servers)
         loops = []
         # Two groups: deciding does not wait behind a slow gateway.
         turn = partial(health.turn, "send")

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from sqlalchemy import text
 
 from services.ingest import documented, telemetry
 from services.ingest.api import Api
@@ -64,11 +63,7 @@ def build(
     rules = CurrentRules(engine, config.profiles)
     intake = Intake(engine, rules, groups, vault, clock)
 
-    async def postgres() -> None:
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-
-    health.checks["postgres"] = postgres
+    health.watch(engine, settings.kafka_bootstrap_servers)
     app = make_app("bongsu ingest", health)
     app.include_router(Api(engine, ApiKeys(engine), intake, vault, clock, settings.ingest_body_limit).router())
     _document(app)

@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import text
-
 from services.metrics.api import StatsApi
 from services.metrics.handlers import Count, Refresh
 from services.metrics.settings import Settings
@@ -33,11 +31,7 @@ async def serve(settings: Settings) -> None:
         engine = engine_for(settings.database_url, pool_size=settings.database_pool)
         stack.push_async_callback(engine.dispose)
 
-        async def postgres() -> None:
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-
-        health.checks["postgres"] = postgres
+        health.watch(engine, settings.kafka_bootstrap_servers)
         prices = sms_prices(config)
         count = Count(engine, clock)
         source = await stack.enter_async_context(
