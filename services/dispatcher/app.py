@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 from services.dispatcher.api import ReceiptApi
 from services.dispatcher.handlers import QueueDue, SendJobs
@@ -17,10 +18,7 @@ from shared.bus.relay import relay
 from shared.contracts.jobs import decode_job
 from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
-from shared.db.engine import engine_for
-from shared.dealers.registry import build_dealers
-from shared.sending.limits import Limits
-from shared.sending.policy import DEFAULT
+from shared.sending.open import open_sender
 from shared.sending.receipts import Receipts
 from shared.sending.reconcile import Reconciler
 from shared.sending.sender import Sender
@@ -31,59 +29,72 @@ from shared.telemetry import configure_logging
 async def serve(settings: Settings) -> None:
     """Run the dispatcher until it is told to stop."""
     configure_logging("dispatcher", settings.log_level)
-    config, clock, vault = settings.load_config(), settings.make_clock(), settings.make_vault()
-    stopping, health = asyncio.Event(), Health()
+    stopping, health, arrived = asyncio.Event(), Health(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        engine = engine_for(settings.database_url, pool_size=settings.database_pool)
-        stack.push_async_callback(engine.dispose)
-        dealers = build_dealers(config)
-        for dealer in dealers.values():
-            stack.push_async_callback(dealer.close)
-        limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
-        sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
-
-        health.watch(engine, settings.kafka_bootstrap_servers)
-        loops = []
-        for lane in Lane:  # a group each: a rebalance of one lane does not stop the others
-            source = await stack.enter_async_context(
-                open_source(engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
-            )
-            turn = partial(health.turn, f"send-{lane}")
-            loops.append(
-                consume(
-                    source,
-                    decode_job,
-                    SendJobs(sender, lane, turn),
-                    stopping=stopping,
-                    max_records=settings.dispatch_batch,
-                    linger_seconds=0 if lane is Lane.AUTH else settings.dispatch_linger_seconds,
-                    on_turn=turn,
-                )
-            )
-        receipts = Receipts(engine, dealers, config, clock)
-        reconciler = Reconciler(engine, dealers, config, vault, clock, DEFAULT, random.random)
-        arrived = asyncio.Event()
-
-        async def reconcile() -> int:
-            asked = await reconciler()
-            if asked:
-                arrived.set()  # what was learnt is stored as receipts
-            return asked
-
-        for name, work, every, bell in (
-            ("due", QueueDue(engine, clock), 0.2, None),
-            ("receipts", receipts.apply, 1.0, arrived),
-            ("reconcile", reconcile, 0.5, None),
-        ):
-            turn = partial(health.turn, name)
-            loops.append(repeat(work, every_seconds=every, stopping=stopping, turn=turn, bell=bell))
+        sender = await open_sender(stack, settings)
+        health.watch(sender.engine, settings.kafka_bootstrap_servers)
+        loops = [
+            *[await _lane(stack, settings, sender, lane, stopping, health) for lane in Lane],
+            *_chores(sender, stopping, health, arrived),
+        ]
         if settings.kafka_bootstrap_servers:
             producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
-            loops.append(relay(engine, producer, stopping=stopping))
+            loops.append(relay(sender.engine, producer, stopping=stopping))
 
         app = make_app("bongsu dispatcher", health)
-        app.include_router(ReceiptApi(engine, dealers, vault, clock, settings.receipt_body_limit, arrived).router())
+        receipts = ReceiptApi(
+            sender.engine, sender.dealers, sender.vault, sender.clock, settings.receipt_body_limit, arrived
+        )
+        app.include_router(receipts.router())
         await run(app, settings, stopping=stopping, loops=loops)
+
+
+async def _lane(
+    stack: AsyncExitStack, settings: Settings, sender: Sender, lane: Lane, stopping: asyncio.Event, health: Health
+) -> Coroutine[Any, Any, None]:
+    """Return the loop that sends what ``lane`` brings.
+
+    Each lane is a consumer group of its own: a rebalance of one does not stop the others.
+    """
+    source = await stack.enter_async_context(
+        open_source(sender.engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
+    )
+    turn = partial(health.turn, f"send-{lane}")
+    return consume(
+        source,
+        decode_job,
+        SendJobs(sender, lane, turn),
+        stopping=stopping,
+        max_records=settings.dispatch_batch,
+        linger_seconds=0 if lane is Lane.AUTH else settings.dispatch_linger_seconds,
+        on_turn=turn,
+    )
+
+
+def _chores(
+    sender: Sender, stopping: asyncio.Event, health: Health, arrived: asyncio.Event
+) -> list[Coroutine[Any, Any, None]]:
+    """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts."""
+    engine, dealers, config, clock = sender.engine, sender.dealers, sender.config, sender.clock
+    reconciler = Reconciler(engine, dealers, config, sender.vault, clock, sender.policy, sender.jitter)
+
+    async def reconcile() -> int:
+        asked = await reconciler()
+        if asked:
+            arrived.set()  # what was learnt is stored as receipts
+        return asked
+
+    chore = partial(repeat, stopping=stopping)
+    return [
+        chore(QueueDue(engine, clock), every_seconds=0.2, turn=partial(health.turn, "due")),
+        chore(reconcile, every_seconds=0.5, turn=partial(health.turn, "reconcile")),
+        chore(
+            Receipts(engine, dealers, config, clock).apply,
+            every_seconds=1.0,
+            turn=partial(health.turn, "receipts"),
+            bell=arrived,
+        ),
+    ]
 
 
 def start() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -15,11 +14,7 @@ from shared.bus.open import open_source
 from shared.bus.relay import relay
 from shared.contracts.delivery import decode_delivery
 from shared.contracts.topics import DELIVERY
-from shared.db.engine import engine_for
-from shared.dealers.registry import build_dealers
-from shared.sending.limits import Limits
-from shared.sending.policy import DEFAULT
-from shared.sending.sender import Sender
+from shared.sending.open import open_sender
 from shared.service import Health, main, make_app, run
 from shared.telemetry import configure_logging
 
@@ -27,27 +22,23 @@ from shared.telemetry import configure_logging
 async def serve(settings: Settings) -> None:
     """Run the fallback until it is told to stop."""
     configure_logging("fallback", settings.log_level)
-    config, clock, vault = settings.load_config(), settings.make_clock(), settings.make_vault()
     stopping, health = asyncio.Event(), Health()
     async with AsyncExitStack() as stack:
-        engine = engine_for(settings.database_url, pool_size=settings.database_pool)
-        stack.push_async_callback(engine.dispose)
-        dealers = build_dealers(config)
-        for dealer in dealers.values():
-            stack.push_async_callback(dealer.close)
-        limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
-        sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
-
-        health.watch(engine, settings.kafka_bootstrap_servers)
+        sender = await open_sender(stack, settings)
+        health.watch(sender.engine, settings.kafka_bootstrap_servers)
         loops = []
         # Two groups: deciding does not wait behind a slow gateway.
         turn = partial(health.turn, "send")
         for group, handler, on_turn in (
-            ("fallback-decide", DecideFallback(engine, config, vault, clock), partial(health.turn, "decide")),
+            (
+                "fallback-decide",
+                DecideFallback(sender.engine, sender.config, sender.vault, sender.clock),
+                partial(health.turn, "decide"),
+            ),
             ("fallback-send", SendTexts(sender, turn), turn),
         ):
             source = await stack.enter_async_context(
-                open_source(engine, settings.kafka_bootstrap_servers, group, [DELIVERY])
+                open_source(sender.engine, settings.kafka_bootstrap_servers, group, [DELIVERY])
             )
             loops.append(
                 consume(
@@ -61,7 +52,7 @@ async def serve(settings: Settings) -> None:
             )
         if settings.kafka_bootstrap_servers:
             producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
-            loops.append(relay(engine, producer, stopping=stopping))
+            loops.append(relay(sender.engine, producer, stopping=stopping))
         await run(make_app("bongsu fallback", health), settings, stopping=stopping, loops=loops)
 
 
