@@ -23,6 +23,7 @@ demo: $(READY) ## a shop's day in about a minute: embedded Postgres and bus, san
 
 kafka-tools:
 	@command -v java >/dev/null || { echo "missing: java (Debian: apt-get install openjdk-17-jre-headless)"; exit 1; }
+	@java -version 2>&1 | awk -F '"' '/version/ { split($$2, v, "."); exit v[1] < 17 }' || { echo "missing: Java 17 or later (Debian: apt-get install openjdk-17-jre-headless)"; exit 1; }
 	@command -v mvn >/dev/null || { echo "missing: mvn (Debian: apt-get install maven)"; exit 1; }
 
 check: $(READY) ## ruff, mypy --strict, import-linter
@@ -46,10 +47,11 @@ format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff check --fix .
 
 lock: ## resolve the lock files anew (needs uv)
+	@command -v uv >/dev/null || { echo "missing: uv (pip install uv)"; exit 1; }
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml -o requirements/runtime.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --extra dev -c requirements/runtime.lock pyproject.toml -o requirements/dev.lock
 
 clean: ## remove what make made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 
 .PHONY: help setup demo kafka-tools check unit test soak format lock clean

@@ -123,14 +123,16 @@ def _heatmap(console: Console, report: Report) -> None:
     for floor, colour in _SHADES:
         console.print(Text(f" ≥{floor:.0%} " if floor else " less ", style=f"black on {colour}"), end="")
     console.print("\n")
-    console.print(Text("    " + "".join(f"{hour:>3}" for hour in range(24)), style="dim"))
     slots = report.slots["slots"]
+    used = {slot["hour"] for slot in slots if slot["sent"]}
+    hours = range(min(used, default=0), max(used, default=23) + 1)
+    width = max(3, min(6, (console.width - 4) // len(hours)))
+    console.print(Text("    " + "".join(f"{hour:>{width}}" for hour in hours), style="dim"))
     for day in range(7):
-        hours = slots[day * 24 : day * 24 + 24]
-        line = Text(f"{hours[0]['weekday'][:3]:<4}")
-        for slot in hours:
-            cell = f"{slot['sent']:>3}" if slot["sent"] else "  ·"
-            line.append(cell, style=_shade(slot["rate"]))
+        line = Text(f"{slots[day * 24]['weekday'][:3]:<4}")
+        for hour in hours:
+            slot = slots[day * 24 + hour]
+            line.append(f"{slot['sent'] or '·':>{width}}", style=_shade(slot["rate"]))
         console.print(line)
 
 
