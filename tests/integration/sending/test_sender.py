@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import QueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.contracts.states import Category, Channel
@@ -335,3 +335,16 @@ async def test_a_crash_in_the_call_gives_the_grant_back_a_window_later(
     await world.sender(jobs[1:])
     assert database.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the queue pool that this is
     assert await states(world) == {"sending": 1, "sent": 1}
+
+
+async def test_a_slow_dealer_holds_no_connection(world: World, insert: Insert) -> None:
+    await insert(5)
+    world.dealer.gate = asyncio.Event()
+    sending = asyncio.create_task(world.sender(await world.jobs()))
+    await world.dealer.called.wait()
+    pool = world.engine.sync_engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0
+    world.dealer.gate.set()
+    await sending
+    assert len(world.dealer.given) == 5
