@@ -17,6 +17,8 @@ from services.fallback.settings import Settings as FallbackSettings
 from services.ingest.refusals import Kind
 from services.ingest.settings import Settings as IngestSettings
 from services.metrics.settings import Settings as MetricsSettings
+from shared.config import load_config
+from shared.dealers.registry import build_dealers
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -108,6 +110,32 @@ def test_variables_that_are_named_exist(page: Path) -> None:
 def test_every_variable_is_documented() -> None:
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert {name for name in variables() if f"`{name}`" not in page} == set()
+
+
+def test_defaults_are_those_of_the_code() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    for settings in SETTINGS:
+        for name, field in settings.model_fields.items():
+            row = re.search(rf"^\| `BONGSU_{name.upper()}` \| (.+) \|", page, re.MULTILINE)
+            assert row, name
+            default = (
+                "required"
+                if field.is_required()
+                else f"{field.default:g}"
+                if field.annotation is float
+                else str(field.default)
+            )
+            assert re.search(rf"(?<![\w.]){re.escape(default or 'empty')}(?![\w.])", row[1]), (name, default)
+
+
+def test_the_configuration_that_is_shown_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"\$\{(\w+)\}", shown):
+        monkeypatch.setenv(name, "made-up")
+    path = tmp_path / "bongsu.yaml"
+    path.write_text(shown, encoding="utf-8")
+    assert set(build_dealers(load_config(path))) == {"solapi"}
 
 
 def kinds() -> set[str]:
