@@ -260,7 +260,8 @@ def send(
         return
     typer.echo(f"event {made['event_id']}{' (seen before)' if made['duplicate'] else ''}")
     for message in made["messages"]:
-        typer.echo(f"message {message['id']} by rule {message['rule']}: {message['state']}")
+        waits = " (it waits: `bongsu explain ID` says until when)" if message["state"] == "scheduled" else ""
+        typer.echo(f"message {message['id']} by rule {message['rule']}: {message['state']}{waits}")
     if not made["messages"]:
         typer.echo("no rule wants it, so nobody is messaged")
 
@@ -296,10 +297,17 @@ def tail(
 
 
 @app.command()
-def recount(database_url: DatabaseUrl, *, as_json: AsJson = False) -> None:
+def recount(
+    database_url: DatabaseUrl,
+    *,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="replace the statistics by the recount first")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Recount the statistics from the ledger and compare; exit 1 if they differ."""
     from bongsu.cli import setup  # noqa: PLC0415 - it takes a while to import
 
+    if rebuild:
+        asyncio.run(setup.rebuild(database_url))
     rows = asyncio.run(setup.recount(database_url))
     if rows or as_json:
         print_rows(rows, as_json=as_json)

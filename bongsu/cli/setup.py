@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bongsu.apply import apply_directory
 from services.metrics.repository import differences
+from services.metrics.repository import rebuild as rebuild_statistics
 from shared.bus.kafka import create_topics
 from shared.clock import clock_from
 from shared.db.engine import engine_for
@@ -66,6 +67,12 @@ async def revoke_key(database_url: str, name: str, clock: str) -> int:
     """Revoke the keys of a name; return how many."""
     async with _database(database_url) as engine, engine.begin() as connection:
         return await revoke(connection, name, now=clock_from(clock).now())
+
+
+async def rebuild(database_url: str) -> None:
+    """Replace the statistics by a recount of the ledger."""
+    async with _database(database_url) as engine, engine.begin() as connection:
+        await rebuild_statistics(connection)
 
 
 async def recount(database_url: str) -> list[dict[str, Any]]:

@@ -124,7 +124,9 @@ def _answer(description: str, example: object) -> dict[str, Any]:
 
 _READ = _problems(s401=("unauthorized",), s503=("unavailable",))
 _SECURITY: dict[str, Any] = {"security": [{"ApiKey": []}]}
-SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "`bongsu keys` makes one"}}
+SECURITY_SCHEMES = {
+    "ApiKey": {"type": "http", "scheme": "bearer", "description": "`bongsu keys create NAME` makes one"}
+}
 
 TAKE_EVENT: dict[str, Any] = {
     "tags": ["events"],

@@ -25,7 +25,7 @@ _KEEP_SECONDS = 5.0
 _FORGET_SECONDS = 0.5
 """How long a key that was just made may still be refused, if it was tried before."""
 _REMEMBERED = 10_000
-_HINT = 'Send the header "Authorization: Bearer KEY"; `bongsu keys` makes a key.'
+_HINT = 'Send the header "Authorization: Bearer KEY"; `bongsu keys create NAME` makes one.'
 
 
 @dataclass

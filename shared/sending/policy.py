@@ -9,8 +9,8 @@ from shared.contracts.states import Channel
 from shared.dealers.base import Dealer, LookupMeans, NotTaken, Refused
 from shared.ledger.book import AfterFailure, GiveUp, RetryAt
 
-_UNLIMITED = frozenset({"rate_limited"})
-"""Not the message's fault and sure to pass: tried again until the deadline."""
+_UNLIMITED = frozenset({"rate_limited", "dealer_unavailable"})
+"""Not the message's fault and likely to pass: tried again, further and further apart, until the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class RetryPolicy:
 
     max_tries: int = 6
     base_delay: timedelta = timedelta(seconds=1)
-    max_delay: timedelta = timedelta(minutes=1)
+    max_delay: timedelta = timedelta(minutes=10)
     lease: timedelta = timedelta(seconds=30)
     """how long an attempt may be under way before it is taken for crashed; longer than any call may last"""
     first_lookup: timedelta = timedelta(seconds=2)

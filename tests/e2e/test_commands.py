@@ -115,6 +115,7 @@ def test_statistics_equal_the_recount(up: Up) -> None:
             break
         time.sleep(0.5)
     assert "to the unit" in done.stdout
+    assert "to the unit" in up.bongsu("recount", "--rebuild")
 
 
 def test_keys_are_made_listed_and_revoked(up: Up) -> None:

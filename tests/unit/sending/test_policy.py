@@ -33,9 +33,9 @@ def follow(
         pytest.param(Refused("not_kakao_user", "3104"), 1, GiveUp(), id="refused"),
         pytest.param(AWAY, 1, RetryAt(NOON + timedelta(seconds=0.5)), id="first-retry"),
         pytest.param(AWAY, 3, RetryAt(NOON + timedelta(seconds=2)), id="doubled"),
-        pytest.param(AWAY, DEFAULT.max_tries, GiveUp(), id="tries-spent"),
+        pytest.param(NotTaken("dealer_error"), DEFAULT.max_tries, GiveUp(), id="tries-spent"),
         pytest.param(
-            NotTaken("rate_limited"), 50, RetryAt(NOON + timedelta(seconds=30)), id="a-limit-is-no-fault-of-the-message"
+            NotTaken("rate_limited"), 50, RetryAt(NOON + timedelta(minutes=5)), id="a-limit-is-no-fault-of-the-message"
         ),
         pytest.param(
             NotTaken("rate_limited", retry_after=timedelta(seconds=7)),
