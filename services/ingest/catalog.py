@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import ValidationError
 
 from services.ingest import telemetry
 from services.ingest.domain import Planner
@@ -53,9 +54,15 @@ class CurrentRules:
             log.info("catalog.loaded", rules=len(catalog.rules), templates=len(catalog.templates))
 
     async def follow(self) -> int:
-        """Refresh, for a loop: a database that is away leaves the rules as they are."""
+        """Refresh, for a loop: a database that is away leaves the rules as they are.
+
+        So does a catalog that this version cannot read: a newer one may have been given a new kind of rule while this
+        one still runs, and events go on by the rules that were.
+        """
         try:
             await self.refresh()
+        except ValidationError:
+            log.error("catalog.unreadable")  # noqa: TRY400 - what pydantic says quotes the rule
         except Exception as error:
             if not is_away(error):
                 raise
