@@ -35,6 +35,8 @@ RECORD_BYTES = 960_000
 """what fits a broker's default of 1 MiB for a record with its headers, and a batch of its own"""
 _FETCH_BYTES = 256 * 1024  # of one partition at a time: what a long backlog may pile up in memory
 _CLOSE_SECONDS = 5.0
+_SHOW_SECONDS = 30.0
+_SHOW_PAUSE_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -239,6 +241,7 @@ class KafkaProducer:
 async def create_topics(bootstrap_servers: str, *, partitions: int = PARTITIONS, replication: int = 1) -> list[str]:
     """Create the topics that are missing, with their dead letters, and return their names. Calling twice is safe.
 
+    Returns once they can be written and read.
     With three replicas or more, a record counts as written when all but one have it. Raises ``BusAway``.
     """
     durable = {"min.insync.replicas": str(max(1, replication - 1))}
@@ -248,15 +251,28 @@ async def create_topics(bootstrap_servers: str, *, partitions: int = PARTITIONS,
     try:
         await admin.start()
         answer = await admin.create_topics(wanted)
+        made = []
+        for name, code, *detail in answer.topic_errors:
+            error_type = for_code(code)
+            if code == 0:
+                made.append(name)
+            elif error_type is not TopicAlreadyExistsError:
+                raise BusAway(f"Kafka did not create {name}: {detail[0] if detail else error_type.__name__}")
+        async with asyncio.timeout(_SHOW_SECONDS):
+            names = [topic.name for topic in wanted]
+            while not _are_there(await admin.describe_topics(names)):  # noqa: ASYNC110 - Kafka tells nobody
+                await asyncio.sleep(_SHOW_PAUSE_SECONDS)
+    except TimeoutError as error:
+        raise BusAway(f"Kafka at {bootstrap_servers} created topics and does not show them") from error
     except (KafkaError, OSError) as error:
         raise BusAway(f"no Kafka at {bootstrap_servers} ({type(error).__name__})") from error
     finally:
         await admin.close()
-    made = []
-    for name, code, *detail in answer.topic_errors:
-        error_type = for_code(code)
-        if code == 0:
-            made.append(name)
-        elif error_type is not TopicAlreadyExistsError:
-            raise BusAway(f"Kafka did not create {name}: {detail[0] if detail else error_type.__name__}")
     return made
+
+
+def _are_there(described: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the brokers know each topic, and a leader for each partition: some time after they were created."""
+    return all(
+        topic["error_code"] == 0 and all(part["error_code"] == 0 for part in topic["partitions"]) for topic in described
+    )
