@@ -48,6 +48,8 @@ class KafkaServer:
     @property
     def pid(self) -> int | None:
         """The process that runs it; None when none does."""
+        if self._child is not None and self._child.poll() is None:
+            return self._child.pid  # known without its command line, which is empty for a moment at its start
         try:
             pid = int(self._pid_file.read_text())
             process = psutil.Process(pid)
