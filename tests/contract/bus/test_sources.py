@@ -77,15 +77,16 @@ async def test_jobs_go_to_their_lane_and_text_messages_make_none(bus: Bus) -> No
 
 
 async def test_a_backlog_in_one_topic_holds_up_no_other(bus: Bus) -> None:
-    await feed(bus.engine, people(200), lane=Lane.MASS)
+    await feed(bus.engine, people(400), lane=Lane.MASS)
     codes = await feed(bus.engine, people(4), lane=Lane.AUTH)
-    await feed(bus.engine, people(200), lane=Lane.MASS)
+    await feed(bus.engine, people(400), lane=Lane.MASS)
     async with bus.source(SEND_JOBS[Lane.MASS], SEND_JOBS[Lane.AUTH]) as source, asyncio.timeout(PATIENCE_SECONDS):
         seen: list[Record] = []
         while len({r.value for r in seen if r.topic == SEND_JOBS[Lane.AUTH]}) < len(codes):
             found = await source.getmany(timeout_seconds=0.5, max_records=20)
+            await source.commit({at: records[-1] for at, records in found.items()})
             seen += [record for records in found.values() for record in records]
-    assert len(seen) < 300  # the codes came amid the campaign, not after it
+    assert len(seen) < 700  # the codes came amid the campaign, not after it
 
 
 async def test_what_was_committed_is_not_read_again_and_the_rest_is(bus: Bus) -> None:
