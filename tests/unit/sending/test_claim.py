@@ -1,0 +1,156 @@
+"""The last check before a dealer is called, and how jobs are cut into calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Config
+from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+from shared.ids import MessageId, new_id
+from shared.ledger.book import Book, Message
+from shared.sending.sender import Job, claim, runs
+
+NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # in Seoul
+LEASE = timedelta(seconds=30)
+CONFIG = Config.model_validate(
+    {
+        "dealers": {"solapi": {"kind": "solapi", "base_url": "http://127.0.0.1:9"}},
+        "profiles": {
+            "shop": {
+                "name": "봉수상점",
+                "routes": [{"dealer": "solapi", "sender_key": "KEY"}],
+                "quiet_hours": {"informational": "21:00-08:00"},
+            }
+        },
+    }
+)
+Make = Callable[..., Message]
+
+
+def job_of(message: Message, *, seq: int | None = None) -> Job:
+    seq = message.seq if seq is None else seq
+    return Job(message.id, seq, message.dealer, message.channel, message.lane)
+
+
+def claim_one(message: Message, *jobs: Job, now: datetime = NOON) -> tuple[Book, int]:
+    book = Book(now, {message.id: message})
+    claimed = claim(book, jobs or [job_of(message)], CONFIG, handle="G1", check_at=now + LEASE)
+    return book, len(claimed)
+
+
+def test_what_may_be_sent_is_opened(make_message: Make) -> None:
+    message = make_message()
+    book, count = claim_one(message)
+    [attempt] = book.opened
+    assert (count, message.state, attempt.state) == (1, MessageState.SENDING, AttemptState.SENDING)
+    assert (attempt.handle, attempt.check_at, attempt.opened_at) == ("G1", NOON + LEASE, NOON)
+
+
+def test_the_same_job_twice_opens_one_attempt(make_message: Make) -> None:
+    message = make_message()
+    job = job_of(message)
+    book, count = claim_one(message, job, job)
+    assert (count, len(book.opened), message.attempt) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("state", [state for state in MessageState if state is not MessageState.QUEUED])
+def test_a_message_that_moved_on_is_left_alone(make_message: Make, state: MessageState) -> None:
+    message = make_message(state=state)
+    book, count = claim_one(message)
+    assert (count, book.transitions, message.state) == (0, [], state)
+
+
+@pytest.mark.parametrize("seq", [1, 3])
+def test_a_job_of_another_turn_is_void(make_message: Make, seq: int) -> None:
+    message = make_message()
+    book, count = claim_one(message, job_of(message, seq=seq))
+    assert (count, book.transitions) == (0, [])
+
+
+MORNING = datetime(2026, 11, 23, 23, tzinfo=UTC)  # 08:00 in Seoul, on the 24th
+
+
+@pytest.mark.parametrize(
+    ("category", "now", "deadline", "state", "due_at"),
+    [
+        pytest.param("informational", NOON, NOON, "expired", None, id="at-its-deadline"),
+        pytest.param("informational", NOON + timedelta(hours=8), MORNING, "sending", None, id="20:00-informational"),
+        pytest.param(
+            "advertising",
+            NOON + timedelta(hours=8),
+            MORNING + timedelta(1),
+            "scheduled",
+            MORNING,
+            id="20:00-advertising",
+        ),
+        pytest.param(
+            "informational",
+            NOON + timedelta(hours=9),
+            MORNING + timedelta(1),
+            "scheduled",
+            MORNING,
+            id="21:00-informational",
+        ),
+        pytest.param(
+            "informational",
+            NOON + timedelta(hours=9),
+            MORNING,
+            "expired",
+            None,
+            id="its-deadline-is-when-rest-ends",
+        ),
+        pytest.param("informational", MORNING, MORNING + timedelta(1), "sending", None, id="08:00"),
+    ],
+)
+def test_rest_and_deadline(
+    make_message: Make, category: str, now: datetime, deadline: datetime, state: str, due_at: datetime | None
+) -> None:
+    message = make_message(category=Category(category), deadline=deadline)
+    claim_one(message, now=now)
+    assert (message.state, message.due_at, message.final) == (state, due_at, state == "expired")
+
+
+@pytest.mark.parametrize(
+    ("changes", "final"),
+    [
+        pytest.param({"profile": "gone"}, False, id="profile"),
+        pytest.param({"dealer": "gone"}, False, id="dealer"),
+        pytest.param({"profile": "gone", "fallback": "none"}, True, id="no-fallback"),
+        pytest.param({"dealer": "gone", "channel": Channel.SMS}, True, id="a-text"),
+    ],
+)
+def test_what_is_not_configured_any_more_fails(make_message: Make, changes: dict[str, object], final: bool) -> None:  # noqa: FBT001 - a column
+    message = make_message(**changes)
+    book, count = claim_one(message)
+    assert (count, message.state, message.final) == (0, MessageState.FAILED, final)
+    assert book.transitions[-1].reason == "sender_profile_invalid"
+
+
+def job(dealer: str, channel: Channel, lane: Lane) -> Job:
+    return Job(MessageId(new_id(NOON)), 2, dealer, channel, lane)
+
+
+JOBS = st.lists(
+    st.builds(
+        job, st.sampled_from(["a", "b"]), st.sampled_from([Channel.SMS, Channel.LMS]), st.sampled_from(list(Lane))
+    ),
+    max_size=40,
+)
+
+
+@given(JOBS, st.integers(1, 5))
+def test_runs_keep_the_order_and_fit_a_call(jobs: list[Job], batch: int) -> None:
+    cut = runs(jobs, {"a": batch, "b": 2 * batch}.__getitem__)
+    assert [each for run in cut for each in run] == jobs
+    for run in cut:
+        assert len({(each.dealer, each.channel, each.lane) for each in run}) == 1
+        assert len(run) <= (batch if run[0].dealer == "a" else 2 * batch)
+    for one, next_ in pairwise(cut):  # and no call is made that its neighbour had room for
+        alike = (one[0].dealer, one[0].channel, one[0].lane) == (next_[0].dealer, next_[0].channel, next_[0].lane)
+        assert not alike or len(one) == (batch if one[0].dealer == "a" else 2 * batch)
