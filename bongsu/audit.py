@@ -15,10 +15,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.contracts.keys import read_request_key
 from shared.contracts.states import AttemptState, MessageState
-
-KEY = "bongsu_key"
-"""the custom field that carries our request key to the dealer"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,11 @@ def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
     got: Counter[tuple[str, str]] = Counter()
     unknown = 0
     for row in rows:
-        key = row["custom_fields"].get(KEY)
+        key = row["key"]
         if key is None:
             unknown += 1
             continue
-        message = key.split("/")[0]
+        message = message_of(key)
         sent[message, row["channel"]] += 1
         got[message, row["channel"]] += bool(row["delivered"])
     if unknown:
@@ -118,7 +116,7 @@ def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
 
 
 def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
-    truth = {row["custom_fields"].get(KEY): row for row in rows}
+    truth = {row["key"]: row for row in rows}
     known = {attempt.request_key for attempt in ledger.attempts}
     if stray := [key for key in truth if key is not None and key not in known]:
         yield Finding("P2", "messages sent that the ledger does not know", len(stray), stray[0])
@@ -134,7 +132,7 @@ def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterabl
             wrong["attempts called sent that the dealer never sent"].append(attempt.request_key)
     for what, keys in wrong.items():
         yield Finding("P3", what, len(keys), keys[0])
-    people = {key.split("/")[0] for key, row in truth.items() if key and row["delivered"]}
+    people = {message_of(key) for key, row in truth.items() if key and row["delivered"]}
     believed = {each for each, (state, _) in ledger.messages.items() if state == MessageState.DELIVERED}
     if differ := people ^ believed:
         yield Finding("P8", "messages whose end is not what happened", len(differ), next(iter(differ)))
@@ -143,8 +141,14 @@ def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterabl
 def _doubles(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
     channels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row["delivered"] and (key := row["custom_fields"].get(KEY)):
-            channels[key.split("/")[0]].add(row["channel"])
+        if row["delivered"] and (key := row["key"]):
+            channels[message_of(key)].add(row["channel"])
     truly = sum(len(each) > 1 for each in channels.values())
     if truly != ledger.double_contacts:
         yield Finding("P8", f"double contacts: {truly} happened, {ledger.double_contacts} were counted", 1)
+
+
+def message_of(key: str) -> str:
+    """Return the id of the message that a request key is about, or the key if it is none of ours."""
+    known = read_request_key(key)
+    return str(known[0]) if known else key

@@ -10,7 +10,7 @@ import os
 import re
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -20,10 +20,12 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from shared.contracts.states import Category, Channel
+from shared.dealers.kinds import KINDS
 from shared.errors import BongsuError
 
 
@@ -45,12 +47,20 @@ class Limits(_Part):
 class DealerConfig(_Part):
     """An account at a dealer."""
 
-    kind: Literal["solapi"]
+    kind: str = Field(description="the adapter: a folder of `shared/dealers`")
     base_url: str
+    urls: dict[str, str] = Field(default_factory=dict, description="further hosts, where the dealer has several")
     credentials: dict[str, SecretStr] = Field(default_factory=dict)
     limits: Limits = Limits()
     prices: dict[Channel, int] = Field(default_factory=dict, description="KRW a message, VAT apart")
     timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+
+    @field_validator("kind")
+    @classmethod
+    def _there_is_an_adapter(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"{value!r} is not one of {', '.join(KINDS)}")
+        return value
 
 
 class QuietHours(_Part):

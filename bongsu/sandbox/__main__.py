@@ -33,8 +33,11 @@ def read_arguments(arguments: list[str]) -> SandboxSettings:
     parser.add_argument("--port", type=int, default=8009, help="0: any free one")
     parser.add_argument("--profile", help="calm, rough, or a YAML file; none: no faults, any template")
     parser.add_argument("--clock", default=os.environ.get("BONGSU_CLOCK", ""), help="as BONGSU_CLOCK")
-    parser.add_argument("--webhook", help="where reports are pushed, in place of the profile's")
+    parser.add_argument(
+        "--webhook", help="where reports are pushed, in place of the profile's; {dealer} in it is the prefix"
+    )
     parser.add_argument("--seed", type=int, help="in place of the profile's")
+    parser.add_argument("--record", action="store_true", help="keep what is sent, for GET /_sandbox/record")
     given = parser.parse_args(arguments)
     try:
         clock = clock_from(given.clock)
@@ -43,7 +46,7 @@ def read_arguments(arguments: list[str]) -> SandboxSettings:
         parser.error(str(error))
     if given.seed is not None:
         profile = profile.model_copy(update={"seed": given.seed})
-    return SandboxSettings(profile, clock, given.host, given.port, given.webhook)
+    return SandboxSettings(profile, clock, given.host, given.port, given.webhook, given.record)
 
 
 async def _run(settings: SandboxSettings) -> None:
@@ -56,7 +59,9 @@ async def _run(settings: SandboxSettings) -> None:
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
         sandbox = ready.result()
-        line = msgspec.json.encode({"sandbox": sandbox.origin, "solapi": sandbox.url, "pid": os.getpid()})
+        line = msgspec.json.encode(
+            {"sandbox": sandbox.origin, "solapi": sandbox.url, "dealers": list(sandbox.dialects), "pid": os.getpid()}
+        )
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()
     try:

@@ -26,6 +26,7 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
             web.get("/readyz", endpoints.healthz),
             web.get("/_sandbox/truth", endpoints.truth),
             web.get("/_sandbox/stats", endpoints.stats),
+            web.get("/_sandbox/record", endpoints.recorded),
             web.get("/_sandbox/faults", endpoints.get_faults),
             web.post("/_sandbox/faults", endpoints.change_faults),
             web.post("/_sandbox/arrange", endpoints.arrange),
@@ -41,6 +42,7 @@ class _Arranged(msgspec.Struct, forbid_unknown_fields=True):
     operation: Operation
     fault: CallFault
     times: int = 1
+    dealer: str = "solapi"
 
 
 class _Webhook(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,19 +80,33 @@ class _Admin:
     async def stats(self, request: web.Request) -> web.Response:
         return _json(self.sandbox.stats(request.query.get("key"), request.query.get("until", "")))
 
-    async def get_faults(self, _: web.Request) -> web.Response:
-        return _json(self.sandbox.faults.model_dump(mode="json"))
+    async def recorded(self, _: web.Request) -> web.Response:
+        return _json(self.sandbox.record)
+
+    async def get_faults(self, request: web.Request) -> web.Response:
+        dealer = request.query.get("dealer", "solapi")
+        if dealer not in self.sandbox.chances:
+            return _problem(f"no such dealer: {dealer}")
+        return _json(self.sandbox.chances[dealer].profile.model_dump(mode="json"))
 
     async def change_faults(self, request: web.Request) -> web.Response:
-        """Merge the body into the faults (RFC 7396); with ``?replace=1`` begin from none."""
+        """Merge the body (RFC 7396) into the faults of ``?dealer=``, else of all; ``?replace=1`` begins from none."""
+        dealer = request.query.get("dealer")
+        if dealer is not None and dealer not in self.sandbox.chances:
+            return _problem(f"no such dealer: {dealer}")
+        chances = self.sandbox.chances.values() if dealer is None else [self.sandbox.chances[dealer]]
         try:
             patch = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            now = {} if "replace" in request.query else self.sandbox.faults.model_dump(exclude_unset=True)
-            self.sandbox.faults = FaultProfile.model_validate(_merge(now, patch))
+            changed = []
+            for chance in chances:
+                now = {} if "replace" in request.query else chance.profile.model_dump(mode="json", exclude_unset=True)
+                changed.append(FaultProfile.model_validate(_merge(now, patch)))
         except msgspec.DecodeError as error:
             return _problem(str(error))
         except ValidationError as error:
             return _problem(problems_of(error))
+        for chance, profile in zip(chances, changed, strict=True):
+            chance.profile = profile
         return await self.get_faults(request)
 
     async def arrange(self, request: web.Request) -> web.Response:
@@ -99,7 +115,9 @@ class _Admin:
             wanted = msgspec.json.decode(await request.read(), type=_Arranged)
         except msgspec.DecodeError as error:
             return _problem(str(error))
-        self.sandbox.arrange(wanted.operation, wanted.fault, wanted.times)
+        if wanted.dealer not in self.sandbox.chances:
+            return _problem(f"no such dealer: {wanted.dealer}")
+        self.sandbox.arrange(wanted.operation, wanted.fault, wanted.times, wanted.dealer)
         return _json({"arranged": wanted.times})
 
     async def add_templates(self, request: web.Request) -> web.Response:
@@ -107,8 +125,7 @@ class _Admin:
             templates = _TEMPLATES.validate_json(await request.read())
         except ValidationError as error:
             return _problem(problems_of(error))
-        self.sandbox.add_templates(templates)
-        return _json({"templates": len(self.sandbox.solapi.templates)})
+        return _json({"templates": self.sandbox.solapi.add_templates(templates)})
 
     async def set_webhook(self, request: web.Request) -> web.Response:
         try:

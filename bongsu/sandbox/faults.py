@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from shared.contracts.states import Channel
 
-DELIVERED = "4000"
 _NO_FAULTS = CallFaults()
 
 
@@ -52,6 +51,14 @@ class Faults:
         self.met[struck] += 1
         return struck
 
+    def outage(self, when: datetime) -> CallFault | None:
+        """Return what every call meets at ``when``, None on a normal day."""
+        for outage in self.profile.outages:
+            if outage.holds_at(when):
+                self.met[outage.fault] += 1
+                return outage.fault
+        return None
+
     def registration(self, to: str) -> str | None:
         """Return the code by which a message is refused at registration, or None."""
         certain = self.profile.fates.numbers.get(to)
@@ -63,12 +70,12 @@ class Faults:
         """Return how much more likely failures are at ``when``."""
         return self.profile.fates.factor(when)
 
-    def fate(self, channel: Channel, to: str, factor: float) -> str:
-        """Return the code in which a message ends."""
+    def fate(self, channel: Channel, to: str, factor: float) -> str | None:
+        """Return the failure in which a message ends, as the profile writes it; None if it is delivered."""
         certain = self.profile.fates.numbers.get(to)
         if certain is not None and not certain.startswith("1"):
             return certain
-        return self._draw(self.profile.fates.of(channel), factor) or DELIVERED
+        return self._draw(self.profile.fates.of(channel), factor)
 
     def happens(self, name: str, probability: float) -> bool:
         """Draw, and count under ``name`` if it happens."""

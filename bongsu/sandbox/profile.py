@@ -48,7 +48,8 @@ class _Part(BaseModel):
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
-Code = Annotated[str, Field(pattern=r"^\d{4}$")]
+Code = Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")]
+"""A reason of our taxonomy (``not_kakao_user``), which each dealer says in its own code, or a dealer's own code."""
 
 
 # -- distributions -----------------------------------------------------------------------------------------------
@@ -123,6 +124,12 @@ class CallFault(StrEnum):
     ERROR_BEFORE = "error_before"  # 503, not processed
     ERROR_AFTER = "error_after"  # 502 or 504, though processed
     STALL_AFTER = "stall_after"  # processed, and the answer held back for ``stall_seconds``
+    GARBLED = "garbled"  # processed; 200 with a body that is not what it says
+    TRUNCATED = "truncated"  # processed; the connection closes in the middle of the answer
+    WRONG_TYPE = "wrong_type"  # processed; the answer calls itself text/html
+    REDIRECT = "redirect"  # not processed; 302 to another place
+    TRICKLE = "trickle"  # processed; the answer comes a byte at a time, for ``stall_seconds``
+    KEY_REFUSED = "key_refused"  # not processed; the dealer says that it does not know the key
 
 
 class CallFaults(_Part):
@@ -134,6 +141,12 @@ class CallFaults(_Part):
     error_before: Probability = 0
     error_after: Probability = 0
     stall_after: Probability = 0
+    garbled: Probability = 0
+    truncated: Probability = 0
+    wrong_type: Probability = 0
+    redirect: Probability = 0
+    trickle: Probability = 0
+    key_refused: Probability = 0
     stall_seconds: Seconds = 30
 
     @model_validator(mode="after")
@@ -143,13 +156,12 @@ class CallFaults(_Part):
         return self
 
 
-class HourFactor(_Part):
-    """Failures are ``factor`` times as likely on ``days`` between two times of the day in Asia/Seoul."""
+class _Window(_Part):
+    """Minutes of the day in Asia/Seoul, on some days of the week."""
 
     days: frozenset[int]
     start: int
     end: int
-    factor: float = Field(ge=0)
 
     def holds_at(self, when: datetime) -> bool:
         """Say whether ``when`` lies in it."""
@@ -157,16 +169,28 @@ class HourFactor(_Part):
         return local.weekday() in self.days and self.start <= local.hour * 60 + local.minute < self.end
 
 
+class HourFactor(_Window):
+    """Failures are ``factor`` times as likely."""
+
+    factor: float = Field(ge=0)
+
+
+class Outage(_Window):
+    """Every call meets ``fault``."""
+
+    fault: CallFault
+
+
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(rf"(daily|{'|'.join(_DAYS)}) (\d\d):(\d\d)-(\d\d):(\d\d)")
 
 
-def _hours(value: object) -> object:
-    """Read ``{"mon 02:00-05:00": 4, "daily 00:00-24:00": 1.5}``."""
+def _windows(value: object, what: str) -> object:
+    """Read ``{"mon 02:00-05:00": 4, "daily 00:00-24:00": 1.5}``; ``what`` names the value."""
     if not isinstance(value, dict):
         return value
-    factors = []
-    for window, factor in value.items():
+    windows = []
+    for window, said in value.items():
         match = _WINDOW.fullmatch(str(window))
         if not match:
             raise ValueError(f'{window!r}: want "mon 02:00-05:00" or "daily 02:00-05:00"')
@@ -174,8 +198,16 @@ def _hours(value: object) -> object:
         if not start < end <= 24 * 60:
             raise ValueError(f"{window!r}: the end must come after the start, and no later than 24:00")
         days = range(7) if match[1] == "daily" else [_DAYS.index(match[1])]
-        factors.append({"days": days, "start": start, "end": end, "factor": factor})
-    return factors
+        windows.append({"days": days, "start": start, "end": end, what: said})
+    return windows
+
+
+def _hours(value: object) -> object:
+    return _windows(value, "factor")
+
+
+def _outages(value: object) -> object:
+    return _windows(value, "fault")
 
 
 class Fates(_Part):
@@ -216,7 +248,7 @@ class Repeats(Chance):
 class WrongReports(Chance):
     """A report that says ``code``, which is not what became of the message."""
 
-    code: Code = "3040"
+    code: Code = "handset_unreachable"
 
 
 class Receipts(_Part):
@@ -245,6 +277,8 @@ class FaultProfile(_Part):
     """``default`` is for the kinds that are not named"""
     registration: dict[Code, Probability] = Field(default_factory=dict)
     """refusals of single messages, the rest of the call being accepted"""
+    outages: Annotated[tuple[Outage, ...], BeforeValidator(_outages)] = ()
+    """``{"daily 12:00-14:00": cut_before}``, by the rules' clock: the dealer is down, or refuses its keys"""
     read_lag: Spread = spread(0)
     """how old what lookups read may be, in world time: a group just made is not found, one just sent looks unsent"""
     fates: Fates = Fates()
@@ -253,8 +287,8 @@ class FaultProfile(_Part):
     @field_validator("registration")
     @classmethod
     def _registration_codes(cls, value: dict[str, float]) -> dict[str, float]:
-        if any(not code.startswith("1") for code in value):
-            raise ValueError("codes at registration begin with 1")
+        if any(code.isdigit() and not code.startswith("1") for code in value):
+            raise ValueError("SOLAPI's codes at registration begin with 1")
         return value
 
 
@@ -329,6 +363,17 @@ class WebhookConfig(_Part):
     waiting: int = Field(default=200_000, ge=1, description="events kept; those above are only in lookups")
 
 
+class DealerProfile(_Part):
+    """What is different at one dealer."""
+
+    faults: FaultProfile | None = Field(default=None, description="None: those of all")
+    limits: Limits | None = Field(default=None, description="None: those of all; calls are limited at SOLAPI only")
+    webhook: WebhookConfig | None = Field(default=None, description="None: that of all")
+    clock_skew_seconds: float = Field(default=0, description="how far its clock is ahead of the world")
+    options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
+    """account keys and the like; each dialect says which it knows, and refuses to start with others"""
+
+
 class Profile(_Part):
     """The whole file."""
 
@@ -351,6 +396,11 @@ class Profile(_Part):
     limits: Limits = Limits()
     webhook: WebhookConfig = WebhookConfig()
     faults: FaultProfile = FaultProfile()
+    dealers: dict[str, DealerProfile] = Field(default_factory=dict, description="by prefix: nhn, luna, ...")
+
+    def of(self, dealer: str) -> DealerProfile:
+        """Return what is different at ``dealer``."""
+        return self.dealers.get(dealer, DealerProfile())
 
 
 def load_profile(path: Path) -> Profile:

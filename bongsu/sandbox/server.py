@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aiohttp import web
 
 from bongsu.sandbox import admin
+from bongsu.sandbox.dialect import Context, Dialect, Endpoint, Reply, Request
 from bongsu.sandbox.faults import Faults
 from bongsu.sandbox.profile import CallFault, FaultProfile, Operation, Profile, Template
-from bongsu.sandbox.solapi.api import Call, SolapiApi
-from bongsu.sandbox.solapi.codes import Refused
-from bongsu.sandbox.solapi.dealer import Solapi
+from bongsu.sandbox.solapi.dialect import SolapiDialect
 from bongsu.sandbox.timers import Timers
 from bongsu.sandbox.truth import Truth
 from shared.clock import Clock, SystemClock
@@ -23,11 +24,12 @@ from shared.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from bongsu.sandbox.solapi.api import Route
     from bongsu.sandbox.truth import Dispatched
 
-PREFIX = "/solapi"
-_BODY_BYTES = 15 * 1024 * 1024  # of an add call (facts, section 3)
+DIALECTS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/dialect.py")))
+"""the dealers that the sandbox speaks: a folder each, and a prefix each"""
+
+_BODY_BYTES = 15 * 1024 * 1024  # of SOLAPI's add call (facts, section 3), the largest of all
 _LINE_BYTES = 64 * 1024  # 500 message ids in one query
 
 
@@ -41,33 +43,45 @@ class SandboxSettings:
     port: int = 0
     """0: any free one"""
     webhook_url: str | None = None
-    """in place of the profile's"""
+    """in place of the profile's; ``{dealer}`` in it stands for the dealer's prefix"""
+    record: bool = False
+    """keep what was sent, for golden files; without what authorizes"""
 
 
 class Sandbox:
-    """A running sandbox. ``url`` is what an adapter is given as SOLAPI's base address."""
+    """A running sandbox. ``url_of(dealer)`` is what an adapter is given as its base address."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
         self.profile = settings.profile
-        self.chance = Faults(self.profile.faults, self.profile.seed)
         self.timers = Timers(settings.clock)
         self.book = Truth()
-        self.solapi = Solapi(self.profile, settings.clock, self.chance, self.timers, self.book)
-        self.api = SolapiApi(self.solapi)
+        self.chances: dict[str, Faults] = {}
+        self.dialects: dict[str, Dialect] = {}
+        self.record: list[dict[str, Any]] = []
         self.origin = ""
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        if settings.webhook_url is not None:
-            self.solapi.webhooks.url = settings.webhook_url
+        for name in DIALECTS:
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        own = self.profile.of(name)
+        faults = self.chances[name] = Faults(own.faults or self.profile.faults, self.profile.seed)
+        context = Context(name, self.profile, own, self.settings.clock, faults, self.timers, self.book)
+        dialect = import_module(f"bongsu.sandbox.{name}.dialect").build(context)
+        self.dialects[name] = dialect
+        if self.settings.webhook_url is not None and dialect.webhooks is not None:
+            dialect.webhooks.url = self.settings.webhook_url.replace("{dealer}", name)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen, and let time pass."""
         app = web.Application(client_max_size=_BODY_BYTES)
-        for route in self.api.routes():
-            app.router.add_route(route.method, PREFIX + route.path, self._endpoint(route))
+        for name, dialect in self.dialects.items():
+            for endpoint in dialect.endpoints():
+                app.router.add_route(endpoint.method, f"/{name}{endpoint.path}", self._answering(name, endpoint))
         admin.add_routes(app, self)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, max_line_size=_LINE_BYTES)
         await self._runner.setup()
@@ -75,10 +89,10 @@ class Sandbox:
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.origin = f"http://{host}:{port}"
-        self._tasks = [
-            asyncio.create_task(self.timers.run(), name="sandbox timers"),
-            asyncio.create_task(self.solapi.webhooks.run(), name="sandbox webhooks"),
-        ]
+        self._tasks = [asyncio.create_task(self.timers.run(), name="sandbox timers")]
+        for name, dialect in self.dialects.items():
+            if dialect.webhooks is not None:
+                self._tasks.append(asyncio.create_task(dialect.webhooks.run(), name=f"sandbox webhooks of {name}"))
 
     async def run(self) -> None:
         """Wait until cancelled; raise what timers or webhooks die of."""
@@ -92,43 +106,57 @@ class Sandbox:
             with suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
-        self.solapi.webhooks.clear()
+        for dialect in self.dialects.values():
+            if dialect.webhooks is not None:
+                dialect.webhooks.clear()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
+    def url_of(self, dealer: str) -> str:
+        """Return a dealer's base address here."""
+        return f"{self.origin}/{dealer}"
+
     @property
     def url(self) -> str:
         """Return SOLAPI's base address here."""
-        return self.origin + PREFIX
+        return self.url_of("solapi")
 
     # -- what tests and the judge do -----------------------------------------------------------------------------
 
     @property
+    def solapi(self) -> SolapiDialect:
+        """Return SOLAPI's part."""
+        dialect = self.dialects["solapi"]
+        assert isinstance(dialect, SolapiDialect)  # noqa: S101 - its folder builds nothing else
+        return dialect
+
+    @property
     def faults(self) -> FaultProfile:
-        """Return what may go wrong; assign another to change it at once."""
-        return self.chance.profile
+        """Return what may go wrong; assign another to change it at once, at every dealer."""
+        return self.chances["solapi"].profile
 
     @faults.setter
     def faults(self, profile: FaultProfile) -> None:
-        self.chance.profile = profile
+        for chance in self.chances.values():
+            chance.profile = profile
 
     @property
     def webhook_url(self) -> str | None:
-        """Return where reports are pushed; assign to change it."""
+        """Return where SOLAPI's reports are pushed; assign to change it."""
         return self.solapi.webhooks.url
 
     @webhook_url.setter
     def webhook_url(self, url: str | None) -> None:
         self.solapi.webhooks.url = url
 
-    def arrange(self, operation: Operation, fault: CallFault, times: int = 1) -> None:
-        """Let ``fault`` strike the next ``times`` calls of a kind."""
-        self.chance.arrange(operation, fault, times)
+    def arrange(self, operation: Operation, fault: CallFault, times: int = 1, dealer: str = "solapi") -> None:
+        """Let ``fault`` strike the next ``times`` calls of a kind at ``dealer``."""
+        self.chances[dealer].arrange(operation, fault, times)
 
     def add_templates(self, templates: Iterable[Template]) -> None:
-        """Register templates with the dealer."""
-        self.solapi.register_templates(templates)
+        """Register templates with SOLAPI."""
+        self.solapi.add_templates(templates)
 
     def truth(self) -> list[Dispatched]:
         """Return every message that left, in order."""
@@ -136,14 +164,19 @@ class Sandbox:
 
     def stats(self, key: str | None = None, until: str = "") -> dict[str, Any]:
         """Return totals; with ``key`` also duplicates, by this custom field (``Truth.duplicates``)."""
+        pushed: Counter[str] = Counter()
+        met: Counter[str] = Counter()
+        for name, dialect in self.dialects.items():
+            met.update(self.chances[name].met)
+            if dialect.webhooks is not None:
+                pushed.update(dialect.webhooks.summary())
         return {
             **self.book.summary(key, until),
-            "faults": dict(self.chance.met),
-            "auth_refusals": dict(self.api.signatures.refused),
-            "groups": len(self.solapi.groups),
-            "messages": len(self.solapi.messages),
+            "faults": dict(met),
+            **self.solapi.summary(),
+            "dealers": {name: dialect.summary() for name, dialect in self.dialects.items()},
             "pending_events": len(self.timers),
-            "webhooks": self.solapi.webhooks.summary(),
+            "webhooks": dict(pushed),
         }
 
     def settle(self) -> int:
@@ -152,66 +185,134 @@ class Sandbox:
 
     async def reports_pushed(self) -> None:
         """Wait until every report that is due was taken or given up."""
-        await self.solapi.webhooks.drained()
+        for dialect in self.dialects.values():
+            if dialect.webhooks is not None:
+                await dialect.webhooks.drained()
 
     def reset(self) -> None:
         """Forget messages, groups and figures; keep templates and faults."""
         self.timers.clear()
-        self.book = self.solapi.truth = Truth()
-        self.chance.met.clear()
-        self.solapi.webhooks.counted.clear()
-        self.api.signatures.refused.clear()
-        self.solapi.reset()
+        self.book.clear()
+        self.record.clear()
+        for name, dialect in self.dialects.items():
+            self.chances[name].met.clear()
+            if dialect.webhooks is not None:
+                dialect.webhooks.counted.clear()
+            dialect.reset()
 
     # -- one call ------------------------------------------------------------------------------------------------
 
-    def _endpoint(self, route: Route) -> Any:  # noqa: ANN401 - aiohttp's handler type is not public
-        async def handle(request: web.Request) -> web.Response:
-            body = await request.read()
-            fault = self.chance.call_fault(route.operation)
-            if latency := self.chance.latency(route.operation):
+    def _answering(self, dealer: str, endpoint: Endpoint) -> Any:  # noqa: ANN401 - aiohttp's type is not public
+        chance = self.chances[dealer]
+
+        async def handle(call: web.Request) -> web.StreamResponse:
+            request = await _read(call, dealer)
+            self._note(dealer, request)
+            fault = chance.outage(self.settings.clock.now()) or chance.call_fault(endpoint.operation)
+            if latency := chance.latency(endpoint.operation):
                 await asyncio.sleep(latency)
-            match fault:
-                case CallFault.CUT_BEFORE:
-                    return self._cut(request)
-                case CallFault.ERROR_BEFORE:
-                    return web.Response(status=503, text="Service Unavailable")
-            answer = self._answer(route, request, body)
-            match fault:
-                case CallFault.CUT_AFTER:
-                    return self._cut(request)
-                case CallFault.ERROR_AFTER:
-                    return web.Response(status=self.chance.dice.choice((502, 504)), text="Bad Gateway")
-                case CallFault.STALL_AFTER:
-                    await asyncio.sleep(self.chance.of_calls(route.operation).stall_seconds)
-            return answer
+            if (refusal := self._unprocessed(fault, call, dealer)) is not None:
+                return refusal
+            self.book.counted[f"calls_{endpoint.operation}"] += 1
+            reply = endpoint.answer(request)
+            return await self._processed(fault, call, reply, chance, endpoint.operation)
 
         return handle
 
-    def _answer(self, route: Route, request: web.Request, body: bytes) -> web.Response:
-        """Process a call at one go: nothing else happens in between."""
-        self.book.counted[f"calls_{route.operation}"] += 1
-        try:
-            customer = self.api.admit(route, request.headers.get("Authorization"))
-            call = Call(customer, request.match_info, request.query, body)
-            return web.Response(body=msgspec.json.encode(route.answer(call)), content_type="application/json")
-        except Refused as refused:
-            self.book.counted[f"answers_{refused.status}"] += 1
-            return web.Response(
-                status=refused.status,
-                body=msgspec.json.encode(refused.as_body()),
-                content_type="application/json",
-                headers=refused.headers,
-            )
+    def _unprocessed(self, fault: CallFault | None, call: web.Request, dealer: str) -> web.Response | None:
+        """Return what a call meets that is not processed."""
+        match fault:
+            case CallFault.CUT_BEFORE:
+                return self._cut(call, self.chances[dealer])
+            case CallFault.ERROR_BEFORE:
+                return web.Response(status=503, text="Service Unavailable")
+            case CallFault.REDIRECT:
+                return web.Response(status=302, headers={"Location": f"{self.origin}/moved"})
+            case CallFault.KEY_REFUSED:
+                return _response(self.dialects[dealer].refuse_key())
+            case _:
+                return None
 
-    def _cut(self, request: web.Request) -> web.Response:
+    async def _processed(
+        self, fault: CallFault | None, call: web.Request, reply: Reply, chance: Faults, operation: Operation
+    ) -> web.StreamResponse:
+        """Return what becomes of the answer to a call that was processed."""
+        stall = chance.of_calls(operation).stall_seconds
+        match fault:
+            case CallFault.CUT_AFTER:
+                return self._cut(call, chance)
+            case CallFault.ERROR_AFTER:
+                return web.Response(status=chance.dice.choice((502, 504)), text="Bad Gateway")
+            case CallFault.TRUNCATED | CallFault.TRICKLE:
+                return await self._broken(call, reply, stall, fault)
+            case CallFault.GARBLED:
+                reply = replace(reply, status=200, body=b'{"\xff<html>' + reply.body[:7])
+            case CallFault.WRONG_TYPE:
+                reply = replace(reply, content_type="text/html")
+            case CallFault.STALL_AFTER:
+                await asyncio.sleep(stall)
+        return _response(reply)
+
+    def _note(self, dealer: str, request: Request) -> None:
+        if not self.settings.record:
+            return
+        headers = {name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS}
+        self.record.append(
+            {
+                "dealer": dealer,
+                "method": request.method,
+                "target": request.target,
+                "headers": headers,
+                "body": request.body.decode("utf-8", "replace"),
+            }
+        )
+
+    async def _broken(self, call: web.Request, reply: Reply, seconds: float, fault: CallFault) -> web.StreamResponse:
+        """Answer half of the body and close, or all of it very slowly."""
+        answer = web.StreamResponse(status=reply.status, headers={"Content-Type": reply.content_type})
+        answer.content_length = len(reply.body)
+        await answer.prepare(call)
+        if fault is CallFault.TRUNCATED:
+            await answer.write(reply.body[: len(reply.body) // 2])
+            if call.transport is not None:
+                call.transport.close()
+            return answer
+        with suppress(ConnectionError):
+            for byte in reply.body:
+                await answer.write(bytes([byte]))
+                await asyncio.sleep(seconds / max(1, len(reply.body)))
+            await answer.write_eof()
+        return answer
+
+    def _cut(self, call: web.Request, chance: Faults) -> web.Response:
         """Close the connection, at once or politely; the response returned goes nowhere."""
-        if request.transport is not None:
-            if self.chance.dice.random() < 0.5:  # noqa: PLR2004 - as often a reset as an end of file
-                request.transport.abort()
+        if call.transport is not None:
+            if chance.dice.random() < 0.5:  # noqa: PLR2004 - as often a reset as an end of file
+                call.transport.abort()
             else:
-                request.transport.close()
+                call.transport.close()
         return web.Response(status=500)
+
+
+_SECRET_HEADERS = frozenset(
+    {"authorization", "x-secret-key", "agentkey", "x-ncp-apigw-signature-v2", "x-ncp-iam-access-key"}
+)
+
+
+async def _read(call: web.Request, dealer: str) -> Request:
+    return Request(
+        method=call.method,
+        target=call.raw_path.removeprefix(f"/{dealer}"),
+        path=call.match_info,
+        query=call.query,
+        headers={name.lower(): value for name, value in call.headers.items()},
+        body=await call.read(),
+    )
+
+
+def _response(reply: Reply) -> web.Response:
+    headers = {"Content-Type": reply.content_type, **reply.headers}
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
 @asynccontextmanager

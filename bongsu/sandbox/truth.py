@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from bongsu.sandbox.faults import DELIVERED
 from bongsu.sandbox.meters import SlidingWindow
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Dispatched:
-    """A message that left. A person gets it if its ``code`` is 4000, reported or not."""
+    """A message that left, and whether the person gets it, reported or not."""
 
     dealer: str
     message_id: str
@@ -27,6 +26,8 @@ class Dispatched:
     to: str
     channel: Channel
     custom_fields: tuple[tuple[str, str], ...]
+    key: str | None
+    """the caller's own key; None where the dealer's wire has no place for one"""
     world_at: float
     """when it left, by the world's clock (Unix seconds)"""
     at: float
@@ -34,13 +35,10 @@ class Dispatched:
     substitute: bool
     """the dealer's own SMS after a failure on Kakao"""
     code: str
+    """what became of it, as the dealer says it"""
+    delivered: bool
     final_at: float
     """when it reached the person or failed, by the rules' clock"""
-
-    @property
-    def delivered(self) -> bool:
-        """Say whether the person gets it."""
-        return self.code == DELIVERED
 
     def as_row(self) -> dict[str, Any]:
         """Return it as ``/_sandbox/truth`` shows it."""
@@ -51,6 +49,7 @@ class Dispatched:
             "to": self.to,
             "channel": self.channel.value,
             "custom_fields": dict(self.custom_fields),
+            "key": self.key,
             "dispatched_at": iso(self.world_at),
             "at": iso(self.at),
             "substitute": self.substitute,
@@ -69,29 +68,40 @@ class Truth:
     """All that left, in the order in which it left, and how fast."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
         self.sent: list[Dispatched] = []
-        self.per_second = SlidingWindow(1.0)
-        self.asked_per_second = SlidingWindow(1.0)
+        self._sent: defaultdict[str, SlidingWindow] = defaultdict(lambda: SlidingWindow(1.0))
+        self._asked: defaultdict[str, SlidingWindow] = defaultdict(lambda: SlidingWindow(1.0))
         """with what was refused for the limit"""
         self.counted: Counter[str] = Counter()
         self.refused_at_registration: Counter[str] = Counter()
         self._ends: Counter[tuple[Channel, str]] = Counter()
         self._substitutes = 0
+        self._delivered = 0
 
     def add(self, dispatched: Dispatched) -> None:
         """Write down a message that leaves."""
         self.sent.append(dispatched)
         self._ends[dispatched.channel, dispatched.code] += 1
+        self._delivered += dispatched.delivered
         self._substitutes += dispatched.substitute
 
-    def count_asked(self, amount: int) -> None:
-        """Count what a caller wanted to send just now."""
-        self.asked_per_second.add(time.monotonic(), amount)
+    def meter(self, dealer: str) -> SlidingWindow:
+        """Return what left through ``dealer`` within a second."""
+        return self._sent[dealer]
 
-    def count_sent(self, amount: int, limit: int) -> None:
+    def count_asked(self, dealer: str, amount: int) -> None:
+        """Count what a caller wanted to send just now."""
+        self._asked[dealer].add(time.monotonic(), amount)
+
+    def count_sent(self, dealer: str, amount: int, limit: int) -> None:
         """Count what leaves just now; ``limit`` is what may leave in a second, 0 for anything."""
-        self.per_second.add(time.monotonic(), amount)
-        if limit and self.per_second.total > limit:
+        meter = self._sent[dealer]
+        meter.add(time.monotonic(), amount)
+        if limit and meter.total > limit:
             self.counted["windows_exceeded"] += 1
 
     def rows(self, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -107,13 +117,13 @@ class Truth:
             channels[channel.value] += count
         totals: dict[str, Any] = {
             "dispatched": len(self.sent),
-            "delivered": sum(count for (_, code), count in self._ends.items() if code == DELIVERED),
+            "delivered": self._delivered,
             "substitutes": self._substitutes,
             "by_channel": dict(channels),
             "by_code": {f"{channel}:{code}": count for (channel, code), count in sorted(self._ends.items())},
             "refused_at_registration": dict(self.refused_at_registration),
-            "max_in_a_second": self.per_second.peak,
-            "max_asked_in_a_second": self.asked_per_second.peak,
+            "max_in_a_second": max((meter.peak for meter in self._sent.values()), default=0),
+            "max_asked_in_a_second": max((meter.peak for meter in self._asked.values()), default=0),
             "windows_exceeded": self.counted["windows_exceeded"],
             "counted": dict(self.counted),
         }
@@ -130,7 +140,7 @@ class Truth:
         unnamed = 0
         for dispatched in self.sent:
             fields = dispatched.custom_fields
-            name = next((value for field, value in fields if not key or field == key), None)
+            name = next((value for field, value in fields if not key or field == key), dispatched.key)
             if name is None:
                 unnamed += 1
                 continue

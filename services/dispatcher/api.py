@@ -12,7 +12,7 @@ from services.dispatcher import telemetry
 from shared.clock import Clock
 from shared.crypto import Vault
 from shared.db.away import is_away
-from shared.dealers.base import BadReceipt, Dealer
+from shared.dealers.base import BadReceipt, Dealer, Push
 from shared.http.body import read_body
 from shared.http.problems import Problem
 from shared.sending.receipts import keep
@@ -47,7 +47,7 @@ class ReceiptApi:
     async def take(self, dealer: str, request: Request) -> Response:
         """Store the reports of one call, then answer."""
         adapter = self.dealers.get(dealer)
-        if adapter is None or not adapter.capabilities.receipts_pushed:
+        if adapter is None or adapter.capabilities.push is Push.NONE:
             raise Problem(404, "unknown-dealer", "No such dealer", "No dealer of that name pushes receipts here.")
         try:
             body = await read_body(request, self.body_limit)
@@ -68,4 +68,4 @@ class ReceiptApi:
         self.arrived.set()
         telemetry.RECEIPT_CALLS.labels(dealer, 200).inc()
         telemetry.RECEIPTS_KEPT.labels(dealer).inc(len(reports))
-        return Response(status_code=200)
+        return Response(adapter.answer_receipts(reports), media_type="application/json")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING
 
+import structlog
+
 from shared.contracts.states import Channel
+from shared.dealers.telemetry import UNMAPPED_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,7 +82,7 @@ class Meaning:
     delivered: bool | None
     """True delivered, False failed, None not known yet"""
     reason: str | None = None
-    """set exactly for a failure"""
+    """set for a failure, and to ``delivery_uncertain`` where Kakao sent it and has no confirmation"""
     text: str = ""
     """the code in plain words"""
     known: bool = True
@@ -86,7 +90,7 @@ class Meaning:
 
 
 _UNMAPPED = Meaning(delivered=False, reason=UNKNOWN, known=False)
-_OUTCOMES = {"delivered": True, "pending": None, "failed": False}
+_OUTCOMES = {"delivered": True, "pending": None, "unconfirmed": None, "failed": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,23 @@ class CodeTable:
         exact = self.lines.get((code, channel))
         return exact or self.lines.get((code, None)) or _UNMAPPED
 
+    def meaning(self, dealer: str, code: str, channel: Channel | None = None) -> Meaning:
+        """Return what ``code`` says, and count and log one that the table does not have, for an alert."""
+        meaning = self.read(code, channel)
+        if not meaning.known:
+            UNMAPPED_CODES.labels(dealer, channel or "").inc()
+            structlog.get_logger().warning("dealer_code_unmapped", dealer=dealer, code=code, channel=channel)
+        return meaning
+
     def reason(self, code: str, channel: Channel | None = None) -> str:
         """Return our reason for a code that is a failure where it stands; ``unknown`` if it is not one."""
         return self.read(code, channel).reason or UNKNOWN
+
+
+def load_table(package: str, name: str = "codes.csv") -> CodeTable:
+    """Read the table ``name`` of an adapter's folder. Raises ``BadTable``."""
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return read_table(text.splitlines())
 
 
 def read_table(lines: Iterable[str]) -> CodeTable:
@@ -113,8 +131,10 @@ def read_table(lines: Iterable[str]) -> CodeTable:
         channel = None if row["channel"] == "*" else Channel(row["channel"])
         if row["outcome"] not in _OUTCOMES:
             raise BadTable(f"{code}: outcome {row['outcome']!r}")
-        if (reason is not None) != (row["outcome"] == "failed"):
+        if (reason is not None) != (row["outcome"] in {"failed", "unconfirmed"}):
             raise BadTable(f"{code}: a reason stands at a failure and nowhere else")
+        if row["outcome"] == "unconfirmed" and reason != "delivery_uncertain":
+            raise BadTable(f"{code}: what is unconfirmed has the reason delivery_uncertain")
         if reason is not None and reason not in REASONS:
             raise BadTable(f"{code}: no such reason: {reason!r}")
         if not row["source"]:

@@ -1,65 +1,60 @@
-"""From configuration to dealers: the one place that knows every kind of them."""
+"""From configuration to dealers. A kind is a folder whose ``adapter.py`` has ``CREDENTIALS`` and ``build``."""
 
 from __future__ import annotations
 
-import secrets
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from shared.config import BadConfig, Config, DealerConfig
-from shared.dealers.solapi.adapter import Solapi, load_codes
-from shared.dealers.solapi.gateway import Gateway
+from shared.dealers.account import Account, Credentials
 
 if TYPE_CHECKING:
     from shared.dealers.base import Dealer
-
-_SOLAPI_CREDENTIALS = frozenset({"api_key", "api_secret", "webhook_secret"})
-_SOLAPI_REQUIRED = ("api_key", "api_secret")
 
 
 def build_dealers(config: Config) -> dict[str, Dealer]:
     """Return every configured dealer by its name; each keeps connections of its own, to be closed.
 
-    Raises ``BadConfig``, with the path in the file, for credentials that are missing, empty or not known.
+    Raises ``BadConfig``, with the path in the file, for credentials that are missing, empty or not known, and for
+    a route over a channel that its dealer does not have.
     """
-    return {name: _build(name, dealer) for name, dealer in config.dealers.items()}
+    dealers = {name: _build(name, dealer) for name, dealer in config.dealers.items()}
+    for name, profile in config.profiles.items():
+        if profile.text and not any(channel.is_text for channel in dealers[profile.text.dealer].capabilities.channels):
+            raise BadConfig(f"profiles.{name}.text: {profile.text.dealer} sends no texts; name another dealer")
+        for n, route in enumerate(profile.routes):
+            if all(channel.is_text for channel in dealers[route.dealer].capabilities.channels):
+                raise BadConfig(f"profiles.{name}.routes.{n}: {route.dealer} has no way to Kakao; name another dealer")
+    return dealers
 
 
 def _build(name: str, config: DealerConfig) -> Dealer:
-    match config.kind:
-        case "solapi":
-            return _solapi(name, config)
+    adapter = import_module(f"shared.dealers.{config.kind}.adapter")
+    known: Credentials = adapter.CREDENTIALS
+    dealer: Dealer = adapter.build(
+        Account(
+            name=name,
+            base_url=config.base_url,
+            urls=config.urls,
+            credentials=_checked(f"dealers.{name}.credentials", config, known),
+            timeout_seconds=config.timeout_seconds,
+            batch=config.limits.batch,
+            now=_world_time,
+        )
+    )
+    return dealer
 
 
-def _solapi(name: str, config: DealerConfig) -> Solapi:
-    where = f"dealers.{name}.credentials"
+def _checked(where: str, config: DealerConfig, known: Credentials) -> dict[str, str]:
     given = {key: secret.get_secret_value() for key, secret in config.credentials.items()}
-    if unknown := sorted(given.keys() - _SOLAPI_CREDENTIALS):
-        raise BadConfig(f"{where}: {unknown[0]} is not one of {', '.join(sorted(_SOLAPI_CREDENTIALS))}")
-    for key in (*_SOLAPI_REQUIRED, *given):
+    if unknown := sorted(given.keys() - known.names):
+        raise BadConfig(f"{where}: {unknown[0]} is not one of {', '.join(sorted(known.names))}")
+    for key in (*known.required, *given):
         if not given.get(key):
             raise BadConfig(f"{where}.{key}: is missing or empty")
-    gateway = Gateway(
-        config.base_url,
-        api_key=given["api_key"],
-        api_secret=given["api_secret"],
-        timeout_seconds=config.timeout_seconds,
-        now=_world_time,
-        salt=_salt,
-    )
-    return Solapi(
-        name,
-        gateway,
-        codes=load_codes(),
-        batch=config.limits.batch,
-        webhook_secret=given.get("webhook_secret"),
-    )
+    return given
 
 
 def _world_time() -> datetime:
-    """Return the world's time: SOLAPI compares it with its own, however fast our rules' clock runs."""
     return datetime.now(UTC)
-
-
-def _salt() -> str:
-    return secrets.token_hex(16)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
+from shared.contracts.keys import request_key
 from shared.contracts.states import ATTEMPT_MOVES, AttemptState, Category, Channel, Lane, MessageState
 from shared.ids import MessageId, PersonId
 
@@ -330,22 +330,3 @@ class Book:
 
     def _attempts_of(self, attempt: Attempt) -> list[Attempt]:
         return [a for (message_id, _), a in self.attempts.items() if message_id == attempt.message_id]
-
-
-def request_key(message: MessageId, channel: Channel, generation: int) -> str:
-    """Return our key for an attempt: derived, so that it is unique without an index over all partitions."""
-    return f"{message}/{channel}/{generation}"
-
-
-def read_request_key(key: str) -> tuple[MessageId, int] | None:
-    """Return the message and generation of a ``request_key``, or None if it is none of ours.
-
-    Only the one way in which we write it: ``UUID`` and ``int`` read many more.
-    """
-    try:
-        text, channel, generation = key.split("/")
-        message, n = MessageId(UUID(text)), int(generation)
-        ours = n > 0 and request_key(message, Channel(channel), n) == key
-    except ValueError:
-        return None
-    return (message, n) if ours else None

@@ -18,12 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import Clock
 from shared.config import Config
+from shared.contracts.keys import read_request_key
 from shared.contracts.states import AttemptState
 from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import Dealer, Report
 from shared.ids import MessageId, ReceiptId, new_id
-from shared.ledger.book import Attempt, Book, GiveUp, read_request_key
+from shared.ledger.book import Attempt, Book, GiveUp
 from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
 from shared.sending.policy import can_confirm, receipt_expected

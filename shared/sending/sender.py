@@ -30,15 +30,15 @@ from shared.contracts.states import OPEN_ATTEMPTS, Channel, Lane, MessageState
 from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
-    AlimTalk,
+    AlreadyTaken,
     Ambiguous,
+    Content,
     Dealer,
     LookupMeans,
     NotTaken,
     Outgoing,
     Refused,
     SendResult,
-    Text,
 )
 from shared.errors import BongsuError
 from shared.hours import next_allowed
@@ -197,7 +197,16 @@ class Sender:
                     price_krw=price(self.config, attempt) if cost is None else cost,
                     check_at=book.now + receipt_expected(dealer, attempt.channel),
                 )
-            case Ambiguous(detail):
+            case AlreadyTaken(dealer_message_id):
+                book.taken(
+                    attempt,
+                    dealer_message_id=dealer_message_id and storable(dealer_message_id),
+                    price_krw=price(self.config, attempt),
+                    check_at=book.now + receipt_expected(dealer, attempt.channel),
+                )
+            case Ambiguous(detail, dealer_message_id):
+                if dealer_message_id:
+                    book.name(attempt, storable(dealer_message_id))
                 ask = book.now + self.clock.stretch(self.policy.first_lookup)
                 book.unsure(attempt, check_at=ask, why=storable(detail))
             case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:
@@ -254,7 +263,7 @@ def claim(
     return claimed
 
 
-def _outgoing(attempt: Attempt, phone: str, content: AlimTalk | Text) -> Outgoing:
+def _outgoing(attempt: Attempt, phone: str, content: Content) -> Outgoing:
     return Outgoing(
         message_id=attempt.message_id,
         n=attempt.n,

@@ -3,9 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.contracts.states import Channel
 
 ACCEPTED = "2000"
 WAITING = "3000"
+DELIVERED = "4000"
+
+_KAKAO = {
+    "not_kakao_user": "3104",
+    "inactive_kakao_user": "3107",
+    "blocked_channel": "3107",
+    "template_mismatch": "3103",
+    "template_not_found": "3105",
+    "sender_profile_invalid": "3106",
+    "not_friend": "3102",
+    "night_ban": "3108",
+}
+_ANY = {
+    "invalid_phone": "3010",
+    "dealer_error": "3012",
+    "kakao_unavailable": "3012",
+    "handset_unreachable": "3040",
+    "no_subscriber": "3032",
+    "spam_blocked": "3054",
+    "handset_unsupported": "3050",
+    "delivery_uncertain": "3031",
+}
+_AT_REGISTRATION = {
+    "dealer_error": "1024",
+    "opted_out": "1060",
+    "no_balance": "1030",
+    "invalid_request": "1010",
+    "template_not_approved": "1042",
+    "template_not_found": "1042",
+    "template_mismatch": "1043",
+    "sender_profile_invalid": "1041",
+    "sender_number_unregistered": "1062",
+    "invalid_phone": "1011",
+}
+
+
+def code_for(word: str, channel: Channel) -> str:
+    """Return SOLAPI's code for a reason of our taxonomy; any other word is a code already."""
+    known = _ANY if channel.is_text else {**_ANY, **_KAKAO}
+    return known.get(word, word)
+
+
+def code_at_registration(word: str) -> str:
+    """Return the code by which SOLAPI refuses a message for a reason of our taxonomy, or ``word`` as it is."""
+    return _AT_REGISTRATION.get(word, word)
+
 
 TEXTS = {
     "1010": "필수 입력 값이 입력되지 않았습니다.",

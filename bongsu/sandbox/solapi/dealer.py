@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bongsu.sandbox.solapi import views
-from bongsu.sandbox.solapi.codes import ACCEPTED, WAITING, Refused
+from bongsu.sandbox.solapi.codes import (
+    ACCEPTED,
+    DELIVERED,
+    WAITING,
+    Refused,
+    code_at_registration,
+    code_for,
+)
 from bongsu.sandbox.solapi.records import Customer, Group, Stored, new_id, new_ids
 from bongsu.sandbox.solapi.rules import (
     CHANNELS,
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
     from shared.clock import Clock
 
 NAME = "solapi"
+KEY_FIELD = "bongsu_key"
+"""the custom field in which our adapter carries its key"""
 PER_CALL = 10_000
 PER_GROUP = 1_000_000
 
@@ -137,7 +146,8 @@ class Solapi:
         if code == ACCEPTED and not group.allow_duplicates and to in group.recipients:
             code = "1026"
         if code == ACCEPTED:
-            code = self.faults.registration(to) or ACCEPTED
+            refused = self.faults.registration(to)
+            code = code_at_registration(refused) if refused else ACCEPTED
         if code == ACCEPTED:
             group.recipients.add(to)
         else:
@@ -232,7 +242,7 @@ class Solapi:
         if not leaving:
             group.failed = True
             return
-        self.truth.count_sent(len(leaving), self.profile.limits.messages_per_second)
+        self.truth.count_sent(NAME, len(leaving), self.profile.limits.messages_per_second)
         group.sent_at = now.timestamp()
         group.world_sent = time.monotonic()
         group.unfinished = len(leaving)
@@ -256,12 +266,12 @@ class Solapi:
 
     def _take_room(self, amount: int) -> None:
         """Refuse what would go over the limit of messages in a sliding second."""
-        self.truth.count_asked(amount)
+        self.truth.count_asked(NAME, amount)
         limits = self.profile.limits
         limit = limits.messages_per_second
         if not limit or not limits.enforced:
             return
-        window, now = self.truth.per_second, time.monotonic()
+        window, now = self.truth.meter(NAME), time.monotonic()
         if window.at(now) + amount <= limit:
             return
         self.truth.counted["refused_by_message_limit"] += 1
@@ -272,6 +282,8 @@ class Solapi:
         self, message: Stored, channel: Channel, now: float, factor: float, *, substitute: bool = False
     ) -> None:
         faults = self.faults
+        fate = faults.fate(channel, message.to, factor)
+        code = DELIVERED if fate is None else code_for(fate, channel)
         message.sent = sent = Dispatched(
             dealer=NAME,
             message_id=message.id,
@@ -279,10 +291,12 @@ class Solapi:
             to=message.to,
             channel=channel,
             custom_fields=message.custom_fields,
+            key=dict(message.custom_fields).get(KEY_FIELD),
             world_at=time.time(),
             at=now,
             substitute=substitute,
-            code=faults.fate(channel, message.to, factor),
+            code=code,
+            delivered=code == DELIVERED,
             final_at=now + faults.profile.receipts.fate_after.draw(faults.dice),
         )
         self.truth.add(sent)
@@ -330,7 +344,7 @@ class Solapi:
             return
         when = now
         if sent.delivered and faults.happens("failure_first", plan.failure_first.probability):
-            self._push(message, plan.failure_first.code, now)
+            self._push(message, code_for(plan.failure_first.code, sent.channel), now)
             when += plan.failure_first.after.draw(faults.dice)
         elif faults.happens("receipt_late", plan.late.probability):
             when += plan.late.after.draw(faults.dice)
@@ -342,7 +356,7 @@ class Solapi:
             self._push(message, WAITING, when + plan.pending_after.after.draw(faults.dice))
         if sent.delivered and faults.happens("contradiction", plan.contradiction.probability):
             after = plan.contradiction.after.draw(faults.dice)
-            self._push(message, plan.contradiction.code, when + after)
+            self._push(message, code_for(plan.contradiction.code, sent.channel), when + after)
 
     def _push(self, message: Stored, code: str, when: float, event_id: str | None = None) -> str:
         """Report now, or when it is time; return the event's id."""

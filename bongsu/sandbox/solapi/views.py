@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bongsu.sandbox.faults import DELIVERED
-from bongsu.sandbox.solapi.codes import ACCEPTED, WAITING, text_of
+from bongsu.sandbox.solapi.codes import ACCEPTED, DELIVERED, WAITING, text_of
 from bongsu.sandbox.solapi.rules import CHANNELS
 from bongsu.sandbox.truth import iso
 

@@ -9,36 +9,39 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import structlog
 
 from shared.contracts.states import Channel
+from shared.dealers.account import Account, Credentials
 from shared.dealers.base import (
     Accepted,
     Ambiguous,
     BadReceipt,
     Capabilities,
+    Dealer,
     LookupMeans,
     LookupResult,
     NotTaken,
     OpenAttempt,
     Outgoing,
+    Push,
     Refused,
     Report,
     SendResult,
 )
-from shared.dealers.codes import CodeTable, Meaning, read_table
+from shared.dealers.codes import CodeTable, Meaning, load_table
 from shared.dealers.solapi import wire
-from shared.dealers.solapi.gateway import Answer, Gateway, Lost, Outcome
+from shared.dealers.solapi.gateway import Answer, Gateway, Lost, Outcome, code_of, error_code_of
 from shared.dealers.solapi.lookup import Lookup
 from shared.dealers.solapi.reports import report_of
-from shared.dealers.telemetry import UNMAPPED_CODES, UNREADABLE_RECEIPTS
+from shared.dealers.telemetry import UNREADABLE_RECEIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +69,7 @@ def capabilities(batch: int) -> Capabilities:
         lookup=LookupMeans.TWO_PHASE,
         lookup_batch=500,
         not_found_after=timedelta(minutes=2),
-        receipts_pushed=True,
+        push=Push.TOKEN,
         receipts_polled=True,
         receipt_expected_within={
             Channel.ALIMTALK: timedelta(minutes=10),
@@ -81,10 +84,26 @@ def capabilities(batch: int) -> Capabilities:
     )
 
 
-def load_codes() -> CodeTable:
-    """Read SOLAPI's table of codes."""
-    text = resources.files("shared.dealers.solapi").joinpath("codes.csv").read_text(encoding="utf-8")
-    return read_table(text.splitlines())
+CREDENTIALS = Credentials(required=("api_key", "api_secret"), optional=("webhook_secret",))
+
+
+def build(account: Account) -> Solapi:
+    """Return the adapter of an account."""
+    gateway = Gateway(
+        account.url(),
+        api_key=account.credentials["api_key"],
+        api_secret=account.credentials["api_secret"],
+        timeout_seconds=account.timeout_seconds,
+        now=account.now,
+        salt=lambda: secrets.token_hex(16),
+    )
+    return Solapi(
+        account.name,
+        gateway,
+        codes=load_table(__package__),
+        batch=account.batch,
+        webhook_secret=account.credentials.get("webhook_secret"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +113,7 @@ class _Registered:
     dealer_message_id: str | None
 
 
-class Solapi:
+class Solapi(Dealer):
     """One SOLAPI account (``Dealer``)."""
 
     def __init__(
@@ -212,10 +231,10 @@ class Solapi:
                 return Ambiguous(detail)
             case Answer(status=HTTPStatus.OK, body=body):
                 return _unless_dispatched(handle, body)
-            case Answer(status=HTTPStatus.CONFLICT) if outcome.error_code in _DISPATCHED_BEFORE:
+            case Answer(status=HTTPStatus.CONFLICT) if error_code_of(outcome) in _DISPATCHED_BEFORE:
                 return None
             case Answer() if not _says_unsent(outcome):
-                return Ambiguous(f"POST send answered {outcome.code}")
+                return Ambiguous(f"POST send answered {code_of(outcome)}")
             case _:
                 return self._refusal(outcome)
 
@@ -223,11 +242,11 @@ class Solapi:
         """Say why a call that certainly dispatched nothing was not done, and whether later will do."""
         if not isinstance(outcome, Answer):
             return NotTaken("dealer_unavailable", detail=outcome.detail)
-        meaning = self._codes.read(outcome.error_code)
+        meaning = self._codes.read(error_code_of(outcome))
         match outcome.status:
             case HTTPStatus.TOO_MANY_REQUESTS:
                 reason = "rate_limited"
-            case _ if outcome.error_code == "DuplicatedSignature":
+            case _ if error_code_of(outcome) == "DuplicatedSignature":
                 reason = "dealer_unavailable"  # not our key's fault: something repeated the call
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 reason = "auth_failed"
@@ -236,8 +255,8 @@ class Solapi:
             case _:
                 reason = (meaning.known and meaning.reason) or "dealer_unavailable"
         if reason in _TRY_LATER:
-            return NotTaken(reason, outcome.code, meaning.text, outcome.retry_after)
-        return Refused(reason, outcome.code, meaning.text)
+            return NotTaken(reason, code_of(outcome), meaning.text, outcome.retry_after)
+        return Refused(reason, code_of(outcome), meaning.text)
 
     async def lookup(self, attempts: Sequence[OpenAttempt]) -> list[LookupResult]:
         """Find out what became of ``attempts``; a group that was never sent is deleted before it is said so."""
@@ -290,11 +309,9 @@ class Solapi:
         1xxx to 3xxx other than 2000 and 3000 are failures; anything else is left waiting, since it may be a
         success that we have no word for, and never is it taken for one.
         """
-        meaning = self._codes.read(code, channel)
+        meaning = self._codes.meaning(self.name, code, channel)
         if meaning.known:
             return meaning
-        UNMAPPED_CODES.labels(self.name, channel or "").inc()
-        log.warning("dealer_code_unmapped", dealer=self.name, code=code, channel=channel)
         if re.fullmatch(r"[123]\d{3}", code):
             return meaning
         return Meaning(delivered=None, known=False)
@@ -332,9 +349,9 @@ def _says_unsent(answer: Answer) -> bool:
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.PAYMENT_REQUIRED:
             return True
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return answer.error_code != "DuplicatedSignature"
+            return error_code_of(answer) != "DuplicatedSignature"
         case HTTPStatus.BAD_REQUEST | HTTPStatus.NOT_FOUND:
-            return answer.error_code in _NEVER_DISPATCHED
+            return error_code_of(answer) in _NEVER_DISPATCHED
         case _:
             return False
 

@@ -21,7 +21,7 @@ from shared.dealers.base import (
     StillUnknown,
 )
 from shared.dealers.solapi import wire
-from shared.dealers.solapi.gateway import Answer
+from shared.dealers.solapi.gateway import Answer, code_of
 from shared.dealers.solapi.reports import report_of
 
 if TYPE_CHECKING:
@@ -180,13 +180,13 @@ class Lookup:
         if not isinstance(outcome, Answer):
             raise _Trouble(StillUnknown(outcome.detail))
         if outcome.status in _ASK_LATER or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _Trouble(StillUnknown(f"{method} answered {outcome.code}", outcome.retry_after))
+            raise _Trouble(StillUnknown(f"{method} answered {code_of(outcome)}", outcome.retry_after))
         return outcome
 
 
 def _ok(answer: Answer) -> bytes:
     if answer.status != HTTPStatus.OK:
-        raise _Trouble(StillUnknown(f"the lookup answered {answer.code}"))
+        raise _Trouble(StillUnknown(f"the lookup answered {code_of(answer)}"))
     return answer.body
 
 

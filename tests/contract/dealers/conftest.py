@@ -9,7 +9,8 @@ from itertools import count
 
 import pytest
 
-from shared.dealers.solapi.adapter import Solapi, load_codes
+from shared.dealers.codes import load_table
+from shared.dealers.solapi.adapter import Solapi
 from shared.dealers.solapi.gateway import Gateway
 from tests.contract.dealers.fake_gateway import NOW, FakeGateway
 
@@ -57,7 +58,9 @@ async def connect() -> AsyncIterator[Connect]:
             now=lambda: NOW,
             salt=lambda: f"salt-{next(salts):08}",
         )
-        dealer = Solapi("solapi", gateway, codes=load_codes(), batch=1000, webhook_secret=webhook_secret)
+        dealer = Solapi(
+            "solapi", gateway, codes=load_table("shared.dealers.solapi"), batch=1000, webhook_secret=webhook_secret
+        )
         closing.append(dealer.close)
         return dealer
 

@@ -32,6 +32,7 @@ from shared.dealers.base import (
     NotTakenForSure,
     OpenAttempt,
     Outgoing,
+    Push,
     Report,
     SendResult,
     StillUnknown,
@@ -86,7 +87,7 @@ def accept(_: Outgoing) -> SendResult | None:
 
 
 @dataclass
-class FakeDealer:
+class FakeDealer(Dealer):
     """A two-phase dealer with its own truth. ``answer`` scripts each message, ``before`` and ``after`` each step.
 
     What ``given`` holds has reached a person, whatever was answered.
@@ -119,14 +120,14 @@ class FakeDealer:
     """set once a call is under way"""
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # tests change what it can do
         return Capabilities(
             channels=frozenset({Channel.ALIMTALK, Channel.SMS, Channel.LMS}),
             max_batch=1000,
             lookup=self.lookup_means,
             lookup_batch=200,
             not_found_after=timedelta(minutes=2),
-            receipts_pushed=True,
+            push=Push.TOKEN,
             receipts_polled=self.polled,
             receipt_expected_within=dict.fromkeys((Channel.ALIMTALK, Channel.SMS, Channel.LMS), timedelta(minutes=10)),
             receipt_deadline=dict.fromkeys((Channel.ALIMTALK, Channel.SMS, Channel.LMS), timedelta(hours=24)),

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts.states import Channel
-from shared.dealers.codes import REASONS, BadTable, Meaning, read_table
-from shared.dealers.solapi.adapter import load_codes
+from shared.dealers.codes import REASONS, BadTable, Meaning, load_table, read_table
 
 HEAD = "code,channel,outcome,reason,text,source"
 
@@ -25,8 +24,8 @@ def test_an_unknown_code_is_never_a_success(code: str, channel: Channel | None) 
 
 
 def test_a_success_gives_no_reason_to_fail() -> None:
-    assert load_codes().read("4000").reason is None
-    assert load_codes().reason("4000") == "unknown"  # asked for where only a failure can stand
+    assert load_table("shared.dealers.solapi").read("4000").reason is None
+    assert load_table("shared.dealers.solapi").reason("4000") == "unknown"  # asked for where only a failure can stand
 
 
 @pytest.mark.parametrize(
@@ -61,11 +60,11 @@ def test_a_table_that_contradicts_itself_is_refused(lines: list[str], complaint:
     ],
 )
 def test_codes_of_solapi(code: str, delivered: bool | None, reason: str | None) -> None:  # noqa: FBT001 - a row
-    meaning = load_codes().read(code, Channel.ALIMTALK)
+    meaning = load_table("shared.dealers.solapi").read(code, Channel.ALIMTALK)
     assert (meaning.delivered, meaning.reason) == (delivered, reason)
 
 
 def test_only_4000_is_a_delivery_at_solapi() -> None:
-    lines = load_codes().lines
+    lines = load_table("shared.dealers.solapi").lines
     assert [code for (code, _), meaning in lines.items() if meaning.delivered] == ["4000"]
     assert all(meaning.reason in REASONS for meaning in lines.values() if meaning.delivered is False)

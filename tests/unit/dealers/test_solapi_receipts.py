@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from shared.dealers.base import BadReceipt, Report
-from shared.dealers.solapi.adapter import Solapi, load_codes
+from shared.dealers.codes import load_table
+from shared.dealers.solapi.adapter import Solapi
 from shared.dealers.solapi.gateway import Gateway
 from shared.dealers.telemetry import UNMAPPED_CODES, UNREADABLE_RECEIPTS
 
@@ -25,7 +26,7 @@ def dealer(secret: str | None = None) -> Solapi:
         now=lambda: datetime.now(UTC),
         salt=lambda: "never used",
     )
-    return Solapi("solapi", gateway, codes=load_codes(), batch=1000, webhook_secret=secret)
+    return Solapi("solapi", gateway, codes=load_table("shared.dealers.solapi"), batch=1000, webhook_secret=secret)
 
 
 def item(code: str = "4000", **fields: object) -> dict[str, Any]:

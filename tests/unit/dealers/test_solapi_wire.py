@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.contracts.states import Channel
 from shared.dealers.base import AlimTalk, Outgoing, Text
 from shared.dealers.solapi import wire
-from shared.dealers.solapi.gateway import Answer, signature
+from shared.dealers.solapi.gateway import Answer, code_of, error_code_of, signature
 from shared.ids import MessageId
 
 
@@ -104,5 +104,5 @@ def test_when_it_happened(dates: dict[str, object], expected: int | None) -> Non
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"errorCode": 5}', b'{"errorCode":"a b"}', b"[" * 9999])
 def test_an_unreadable_error_has_no_code(body: bytes) -> None:
     answer = Answer(400, body)
-    assert answer.error_code == ""
-    assert answer.code == "HTTP 400"
+    assert error_code_of(answer) == ""
+    assert code_of(answer) == "HTTP 400"

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 
+from shared.contracts.keys import read_request_key, request_key
 from shared.contracts.states import AttemptState, Channel, MessageState
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, GiveUp, Message, RetryAt, read_request_key, request_key
+from shared.ledger.book import Attempt, Book, GiveUp, Message, RetryAt
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=2)
@@ -237,25 +238,32 @@ def test_a_request_key_is_read_back(channel: Channel) -> None:
     assert read_request_key(request_key(SOME, channel, 7)) == (SOME, 7)
 
 
+OURS = request_key(SOME, Channel.SMS, 7)
+
 FOREIGN = [
     "",
     "a/b",
-    "a/b/c/d",
-    f"{SOME}/fax/1",
-    f"{SOME}/sms/",
-    f"{SOME}/sms/one",
-    f"{SOME}/sms/1.0",
-    f"{SOME}/sms/-1",
-    f"{SOME}/sms/0",
-    f"{SOME}/sms/01",
-    f"{SOME}/sms/1_0",
-    f"{SOME}/sms/ 1",
-    f"{SOME}/sms/\uff11",
-    f"{SOME}/sms/" + "9" * 5000,
-    f"{{{SOME}}}/sms/1",
-    f"{str(SOME).upper()}-/sms/1",
-    f"urn:uuid:{SOME}/sms/1",
+    OURS[:22],
+    OURS[:23],
+    OURS[:22] + "x7",
+    OURS[:23] + "0",
+    OURS[:23] + "07",
+    OURS[:23] + "-1",
+    OURS[:23] + "\uff17",
+    OURS[:23] + "zzzzz",
+    OURS[:23] + "9" * 5000,
+    "z" * 22 + "s7",
+    " " + OURS,
+    OURS + " ",
+    f"{SOME}/sms/1",
 ]
+
+
+def test_a_request_key_fits_the_narrowest_field() -> None:
+    key = request_key(MessageId(UUID(int=2**128 - 1)), Channel.ALIMTALK, 62**4 - 1)
+    assert len(key) == 27
+    assert key.isalnum()
+    assert read_request_key(key) == (UUID(int=2**128 - 1), 62**4 - 1)
 
 
 @pytest.mark.parametrize("key", FOREIGN)
