@@ -124,11 +124,13 @@ def load_table(package: str, name: str = "codes.csv") -> CodeTable:
 
 
 def read_table(lines: Iterable[str]) -> CodeTable:
-    """Read CSV with the columns code, channel, outcome, reason, text, source. Raises ``BadTable``."""
+    """Read CSV with the columns code, channel, outcome, reason, text, source. Raises ``BadTable``.
+
+    ``channel`` is ``*``, or one or more channels with spaces between.
+    """
     table: dict[tuple[str, Channel | None], Meaning] = {}
     for row in csv.DictReader(lines):
         code, reason = row["code"], row["reason"] or None
-        channel = None if row["channel"] == "*" else Channel(row["channel"])
         if row["outcome"] not in _OUTCOMES:
             raise BadTable(f"{code}: outcome {row['outcome']!r}")
         if (reason is not None) != (row["outcome"] in {"failed", "unconfirmed"}):
@@ -139,7 +141,8 @@ def read_table(lines: Iterable[str]) -> CodeTable:
             raise BadTable(f"{code}: no such reason: {reason!r}")
         if not row["source"]:
             raise BadTable(f"{code}: no source")
-        if (code, channel) in table:
-            raise BadTable(f"{code}: stands twice for the channel {row['channel']}")
-        table[code, channel] = Meaning(_OUTCOMES[row["outcome"]], reason, row["text"])
+        for channel in [None] if row["channel"] == "*" else [Channel(name) for name in row["channel"].split()]:
+            if (code, channel) in table:
+                raise BadTable(f"{code}: stands twice for the channel {channel or '*'}")
+            table[code, channel] = Meaning(_OUTCOMES[row["outcome"]], reason, row["text"])
     return CodeTable(table)

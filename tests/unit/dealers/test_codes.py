@@ -17,6 +17,13 @@ def test_a_line_for_a_channel_stands_before_the_line_for_all() -> None:
     assert table.reason("3012") == "carrier_error"
 
 
+def test_a_line_may_stand_for_several_channels() -> None:
+    table = read_table([HEAD, "3012,sms lms,failed,spam_blocked,spam,spec", "3012,mms,failed,unknown,other,spec"])
+    assert {channel for (_, channel) in table.lines} == {Channel.SMS, Channel.LMS, Channel.MMS}
+    with pytest.raises(BadTable, match="3012: stands twice for the channel lms"):
+        read_table([HEAD, "3012,sms lms,failed,spam_blocked,t,s", "3012,lms,failed,unknown,t,s"])
+
+
 @given(st.text(), st.sampled_from([None, *Channel]))
 def test_an_unknown_code_is_never_a_success(code: str, channel: Channel | None) -> None:
     meaning = read_table([HEAD]).read(code, channel)
