@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,21 @@ class DealerConfig(_Part):
         return value
 
 
+class Uncertain(StrEnum):
+    """What follows when no receipt can come any more, and nobody knows whether the person has the message."""
+
+    FALLBACK = "fallback"  # a text, which may be the second contact
+    HOLD = "hold"  # nothing: it ends as failed, unless somebody resolves it by hand
+    RESEND = "resend"  # the same channel again, which may double it
+
+
+class Unconfirmed(StrEnum):
+    """What follows when Kakao sent a message and has no confirmation (3005): it may arrive within three days."""
+
+    WAIT = "wait"
+    TEXT = "text"  # at once, and a double contact is counted if it arrives after all
+
+
 class QuietHours(_Part):
     """Hours of rest in Asia/Seoul, from ``start`` until ``end``, over midnight if ``end`` is earlier."""
 
@@ -101,7 +117,18 @@ class Profile(_Part):
     name: str = Field(min_length=1, description="as people know it")
     routes: tuple[Route, ...] = Field(min_length=1)
     text: TextRoute | None = None
+    uncertain: dict[Category, Uncertain] = Field(default_factory=dict)
+    unconfirmed: dict[Category, Unconfirmed] = Field(default_factory=dict)
     quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(default_factory=dict)
+
+    def when_uncertain(self, category: Category) -> Uncertain:
+        """Return the policy; by default an advertisement is never followed by another, and nothing is resent."""
+        default = Uncertain.HOLD if category is Category.ADVERTISING else Uncertain.FALLBACK
+        return self.uncertain.get(category, default)
+
+    def when_unconfirmed(self, category: Category) -> Unconfirmed:
+        """Return the policy; by default it is waited for."""
+        return self.unconfirmed.get(category, Unconfirmed.WAIT)
 
 
 class Config(_Part):

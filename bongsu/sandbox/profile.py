@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AliasGenerator,
     BaseModel,
     BeforeValidator,
@@ -23,6 +24,7 @@ from pydantic.alias_generators import to_camel
 
 from shared.clock import SEOUL
 from shared.contracts.states import Channel
+from shared.dealers.codes import REASONS
 from shared.errors import BongsuError
 
 if TYPE_CHECKING:
@@ -48,7 +50,15 @@ class _Part(BaseModel):
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
-Code = Annotated[str, Field(pattern=r"^[\w.-]{1,40}$")]
+
+
+def _is_a_reason_or_a_code(word: str) -> str:
+    if word in REASONS or re.fullmatch(r"-?\w{0,8}\d[\w.-]{0,24}|[A-Za-z]", word):
+        return word
+    raise ValueError(f"{word!r} is neither a reason of ours nor a dealer's code")
+
+
+Code = Annotated[str, AfterValidator(_is_a_reason_or_a_code)]
 """A reason of our taxonomy (``not_kakao_user``), which each dealer says in its own code, or a dealer's own code."""
 
 

@@ -75,8 +75,7 @@ def _chores(
     sender: Sender, stopping: asyncio.Event, health: Health, arrived: asyncio.Event
 ) -> list[Coroutine[Any, Any, None]]:
     """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts."""
-    engine, dealers, config, clock = sender.engine, sender.dealers, sender.config, sender.clock
-    reconciler = Reconciler(engine, dealers, config, sender.vault, clock, sender.policy, sender.jitter)
+    reconciler = Reconciler(sender)
 
     async def reconcile() -> int:
         asked = await reconciler()
@@ -86,10 +85,10 @@ def _chores(
 
     chore = partial(repeat, stopping=stopping)
     return [
-        chore(QueueDue(engine, clock), every_seconds=0.2, turn=partial(health.turn, "due")),
+        chore(QueueDue(sender.engine, sender.clock), every_seconds=0.2, turn=partial(health.turn, "due")),
         chore(reconcile, every_seconds=0.5, turn=partial(health.turn, "reconcile")),
         chore(
-            Receipts(engine, dealers, config, clock).apply,
+            Receipts(sender).apply,
             every_seconds=1.0,
             turn=partial(health.turn, "receipts"),
             bell=arrived,

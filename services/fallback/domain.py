@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.config import Uncertain
 from shared.contracts.states import Category
 
 ALWAYS = frozenset({
@@ -24,6 +25,11 @@ advertisement follows neither."""
 
 OTHER_DEALER_ONLY = frozenset({"auth_failed", "not_permitted", "account_suspended", "no_balance"})
 """The account's trouble: its text would fail as well."""
+
+
+IN_DOUBT = frozenset({"delivery_uncertain", "result_timeout"})
+"""The person may have it. Such a failure comes here only when no receipt can come any more, or when the category would
+rather text at once: its policy has the word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +63,20 @@ def decide(
     now: datetime,
     opens: datetime,
     deadline: datetime,
+    uncertain: Uncertain,
 ) -> Decision:
     """Choose what follows an AlimTalk that failed for ``reason``.
 
     ``text_dealer`` is None where the profile has no text route; ``opens`` is when a message of ``category`` may first
-    go (``now`` outside the hours of rest). No text starts at or after ``deadline``. A reason of no table, among them
-    every doubt about what became of the AlimTalk, never leads to a text: it might be the second message.
+    go (``now`` outside the hours of rest); ``uncertain`` is the policy for what nobody knows. No text starts at or
+    after ``deadline``, and a reason of no table never leads to one.
     """
     if text_dealer is None:
         return Never("no_text_route")
     allowed = (
         reason in ALWAYS
         or (reason in UNLESS_ADVERTISING and category is not Category.ADVERTISING)
+        or (reason in IN_DOUBT and uncertain is Uncertain.FALLBACK)
         or (reason in OTHER_DEALER_ONLY and text_dealer != failed_dealer)
     )
     if not allowed:

@@ -14,13 +14,13 @@ from shared.bus import Received
 from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, text_message
 from shared.clock import Clock
-from shared.config import Config
+from shared.config import Config, Profile, Uncertain, Unconfirmed
 from shared.contracts.delivery import Delivery
 from shared.contracts.states import Channel, Lane, MessageState
 from shared.crypto import Vault
 from shared.errors import BongsuError
 from shared.hours import next_allowed
-from shared.ledger.book import Book, Message
+from shared.ledger.book import UNCONFIRMED, Book, Message
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
 from shared.sending.sender import Job, Sender
@@ -77,6 +77,7 @@ class DecideFallback:
             now=book.now,
             opens=next_allowed(book.now, message.category, profile),
             deadline=message.deadline,
+            uncertain=self._uncertain(profile, message),
         )
         telemetry.DECISIONS.labels(type(decision).__name__.lower(), reason).inc()
         match decision:
@@ -89,6 +90,13 @@ class DecideFallback:
             case WaitUntil(when):
                 why_wait = {"fallback_after": reason, "why": "quiet_hours"}
                 book.turn_to(message, channel, route.dealer, due_at=when, detail=why_wait)
+
+    @staticmethod
+    def _uncertain(profile: Profile, message: Message) -> Uncertain:
+        """Return the policy for doubts; who wants a text before Kakao's confirmation wants it here too."""
+        if profile.when_unconfirmed(message.category) is Unconfirmed.TEXT and message.reason == UNCONFIRMED:
+            return Uncertain.FALLBACK
+        return profile.when_uncertain(message.category)
 
     def _channel(self, message: Message, template: Template) -> Channel | None:
         """Return SMS or LMS, by the length of the text; None where it cannot be rendered, which planning rules out."""

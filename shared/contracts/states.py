@@ -54,7 +54,8 @@ class MessageState(StrEnum):
 class AttemptState(StrEnum):
     """What is known of one try.
 
-    ``sending``: written down, the call may be under way. ``uncertain``: the dealer may have it.
+    ``sending``: written down, the call may be under way. ``uncertain``: the dealer may have it, or Kakao sent it
+    and has no confirmation (then ``sent`` may have come before).
     ``sent``: the dealer took it. ``delivered`` and ``failed`` are ends, and only ``failed`` may yet
     become ``delivered``, by a late receipt.
     """
@@ -70,7 +71,7 @@ _A = AttemptState
 ATTEMPT_MOVES: dict[AttemptState, frozenset[AttemptState]] = {
     _A.SENDING: frozenset({_A.UNCERTAIN, _A.SENT, _A.DELIVERED, _A.FAILED}),
     _A.UNCERTAIN: frozenset({_A.SENT, _A.DELIVERED, _A.FAILED}),
-    _A.SENT: frozenset({_A.DELIVERED, _A.FAILED}),
+    _A.SENT: frozenset({_A.UNCERTAIN, _A.DELIVERED, _A.FAILED}),
     _A.FAILED: frozenset({_A.DELIVERED}),
     _A.DELIVERED: frozenset(),
 }

@@ -15,6 +15,7 @@ from shared.contracts.keys import request_key
 from shared.contracts.states import ATTEMPT_MOVES, AttemptState, Category, Channel, Lane, MessageState
 from shared.ids import MessageId, PersonId
 
+UNCONFIRMED = "delivery_uncertain"
 _CHARGED = frozenset({AttemptState.SENT, AttemptState.DELIVERED})
 _UNDER_WAY = frozenset({MessageState.SENDING, MessageState.UNCERTAIN, MessageState.SENT})
 
@@ -65,6 +66,11 @@ class Attempt:
     reason: str | None = None
     cost_krw: int = 0
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether Kakao sent it and has no confirmation."""
+        return self.state is AttemptState.UNCERTAIN and self.reason == UNCONFIRMED
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -103,7 +109,12 @@ class GiveUp:
     """Not over this channel; another may follow (``fallback``)."""
 
 
-AfterFailure = RetryAt | GiveUp
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Not over any channel: the message has failed."""
+
+
+AfterFailure = RetryAt | GiveUp | Close
 
 
 @dataclass(slots=True)
@@ -177,11 +188,28 @@ class Book:
         """Note that the dealer took ``attempt``; return False if that was known."""
         if dealer_message_id is not None:
             self.name(attempt, dealer_message_id)
+        if attempt.is_unconfirmed:
+            return False  # that the dealer took it is no news: Kakao had it already
         return self._attempt(attempt, AttemptState.SENT, price_krw=price_krw, check_at=check_at)
 
     def unsure(self, attempt: Attempt, *, check_at: datetime, why: str) -> bool:
-        """Note that the dealer may have ``attempt``."""
+        """Note that the dealer may have ``attempt``; False if more is known."""
+        if attempt.state is not AttemptState.SENDING:
+            return False
         return self._attempt(attempt, AttemptState.UNCERTAIN, check_at=check_at, detail={"why": why})
+
+    def unconfirmed(self, attempt: Attempt, *, code: str, check_at: datetime) -> bool:
+        """Note that Kakao sent ``attempt`` and has no confirmation; False if that was known, or more is."""
+        if not attempt.is_unconfirmed:
+            self._attempt(attempt, AttemptState.SENT, price_krw=attempt.cost_krw, check_at=check_at)
+        return self._attempt(
+            attempt,
+            AttemptState.UNCERTAIN,
+            reason=UNCONFIRMED,
+            code=code,
+            check_at=check_at,
+            detail={"why": "unconfirmed"},
+        )
 
     def delivered(self, attempt: Attempt, *, code: str, price_krw: int) -> bool:
         """Note that the person has it. Nothing overrides this."""
@@ -272,6 +300,8 @@ class Book:
                 match then:
                     case RetryAt(when):
                         return self._enter(message, MessageState.SCHEDULED, due_at=when)
+                    case Close():
+                        return self._enter(message, MessageState.FAILED, final=True, reason=attempt.reason)
                     case GiveUp() | None:
                         last = message.fallback == "none" or attempt.channel.is_text
                         return self._enter(message, MessageState.FAILED, final=last, reason=attempt.reason)

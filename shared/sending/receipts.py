@@ -14,21 +14,19 @@ from typing import Any
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.clock import Clock
-from shared.config import Config
 from shared.contracts.keys import read_request_key
 from shared.contracts.states import AttemptState
 from shared.crypto import Vault
 from shared.db.engine import copy
-from shared.dealers.base import Dealer, Report
+from shared.dealers.base import Report
 from shared.ids import MessageId, ReceiptId, new_id
-from shared.ledger.book import Attempt, Book, GiveUp
+from shared.ledger.book import UNCONFIRMED, Attempt, Book, GiveUp
 from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
-from shared.sending.policy import can_confirm, receipt_expected
-from shared.sending.sender import price
+from shared.sending.policy import Await, Unsure, can_confirm, receipt_expected
+from shared.sending.sender import Sender, price
 
 GIVE_UP_AFTER = 24
 """tries; doubled from a second up to an hour apart, about 13 hours of world time"""
@@ -103,15 +101,12 @@ async def keep(
 class Receipts:
     """Applies what is kept."""
 
-    engine: AsyncEngine
-    dealers: dict[str, Dealer]
-    config: Config
-    clock: Clock
+    sender: Sender
 
     async def apply(self, limit: int = 500) -> int:
         """Apply up to ``limit`` receipts that wait; return how many there were."""
-        now = self.clock.now()
-        async with self.engine.begin() as connection:
+        now = self.sender.clock.now()
+        async with self.sender.engine.begin() as connection:
             rows = await connection.execute(_WAITING, {"now": now, "n": limit})
             waiting = [Waiting(*row) for row in rows]
             if not waiting:
@@ -141,30 +136,42 @@ class Receipts:
             telemetry.UNMAPPED.labels(receipt.dealer, attempt.channel).inc()
         if receipt.dealer_message_id:
             book.name(attempt, receipt.dealer_message_id)  # a later receipt may know it by nothing else
-        cost = price(self.config, attempt)
+        cost = price(self.sender.config, attempt)
         match receipt.delivered:
             case True:
                 changed = book.delivered(attempt, code=receipt.code, price_krw=cost)
             case False:
                 reason = receipt.reason or "unknown"
-                confirm = book.now + CONFIRM_AFTER if can_confirm(self.dealers.get(attempt.dealer)) else None
+                confirm = book.now + CONFIRM_AFTER if can_confirm(self.sender.dealers.get(attempt.dealer)) else None
                 changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp(), check_at=confirm)
                 if not changed and receipt.via == "lookup" and attempt.state is AttemptState.FAILED:
                     book.postpone(attempt, check_at=None)  # confirmed
+            case None if receipt.reason == UNCONFIRMED:
+                changed = self._unconfirmed(book, attempt, receipt)
             case None:  # the dealer has it and waits itself: news only for an attempt that was in doubt
-                expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
+                expected = receipt_expected(self.sender.dealers.get(attempt.dealer), attempt.channel)
                 changed = book.taken(
                     attempt, dealer_message_id=receipt.dealer_message_id, price_krw=cost, check_at=book.now + expected
                 )
         telemetry.RECEIPTS.labels(receipt.dealer, "changed" if changed else "known").inc()
         return attempt
 
+    def _unconfirmed(self, book: Book, attempt: Attempt, receipt: Waiting) -> bool:
+        """Act on Kakao's "sent, not confirmed"."""
+        match self.sender.follow(book, attempt, Unsure()):
+            case Await(until):
+                return book.unconfirmed(attempt, code=receipt.code, check_at=min(until, book.now + CONFIRM_AFTER))
+            case GiveUp() as then:
+                return book.failed(attempt, reason=UNCONFIRMED, code=receipt.code, then=then)
+            case other:
+                raise AssertionError(f"an unconfirmed message is followed by {other}")
+
     def _next_try(self, receipt: Waiting) -> datetime | None:
         if receipt.tried >= GIVE_UP_AFTER:
             structlog.get_logger().warning("receipts.gave_up", dealer=receipt.dealer, receipt_id=str(receipt.id))
             return None
         delay = min(timedelta(seconds=0.5) * (1 << min(receipt.tried, 20)), timedelta(hours=1))
-        return self.clock.now() + self.clock.stretch(delay)
+        return self.sender.clock.now() + self.sender.clock.stretch(delay)
 
 
 async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> dict[ReceiptId, tuple[MessageId, int]]:

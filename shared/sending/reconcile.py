@@ -4,43 +4,43 @@ here: what a dealer certainly does not have goes back to the queue by the ledger
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.clock import Clock
-from shared.config import Config
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
-from shared.crypto import CannotOpen, Vault
+from shared.crypto import CannotOpen
 from shared.dealers.base import (
     Dealer,
     LookupResult,
     NotFound,
-    NotTaken,
     NotTakenForSure,
     OpenAttempt,
     Report,
     StillUnknown,
 )
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, GiveUp, Message
+from shared.ledger.book import UNCONFIRMED, Attempt, Book, Close, GiveUp, Message, RetryAt
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
 from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.policy import (
-    RetryPolicy,
-    after_failure,
+    Absent,
+    Means,
+    Overdue,
     backoff,
-    can_be_asked,
+    means_of,
     receipt_deadline,
     receipt_expected,
+    receipt_span,
 )
 from shared.sending.receipts import keep
+from shared.sending.sender import Sender
 
 NOT_FOUND_TWICE = 2
 """a dealer that knows nothing of an attempt is believed the second time, after its index had time"""
@@ -53,22 +53,29 @@ _DUE = text("""
 """)
 
 
+@dataclass(slots=True)
+class _Asks:
+    """What a dealer is asked at one time."""
+
+    lookups: list[OpenAttempt] = field(default_factory=list)
+    replays: list[tuple[MessageId, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.lookups or self.replays)
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """The collaborators of asking; one a process."""
+    """Asks; one a process."""
 
-    engine: AsyncEngine
-    dealers: dict[str, Dealer]
-    config: Config
-    vault: Vault
-    clock: Clock
-    policy: RetryPolicy
-    jitter: Callable[[], float]
+    sender: Sender
 
     async def __call__(self, limit: int = 500) -> int:
         """Ask about up to ``limit`` attempts whose time has come; return how many there were."""
         count, due = await self._take(limit)
-        for dealer, attempts in due:
+        for dealer, asks in due:
+            await self.sender.replay(dealer, asks.replays)
+            attempts = asks.lookups
             step = dealer.capabilities.lookup_batch
             for start in range(0, len(attempts), step):
                 part = attempts[start : start + step]
@@ -76,15 +83,15 @@ class Reconciler:
                 await self._record(dealer, part, answers)
         return count
 
-    async def _take(self, limit: int) -> tuple[int, list[tuple[Dealer, list[OpenAttempt]]]]:
+    async def _take(self, limit: int) -> tuple[int, list[tuple[Dealer, _Asks]]]:
         """Note that these attempts are being asked about, so that no other replica does, and return them.
 
         An attempt that was under way past its lease becomes ``uncertain``. One whose receipt deadline is over and
         that nobody can be asked about, ends.
         """
-        now = self.clock.now()
-        taken: dict[str, list[OpenAttempt]] = {}
-        async with self.engine.begin() as connection:
+        now = self.sender.clock.now()
+        taken: dict[str, _Asks] = {}
+        async with self.sender.engine.begin() as connection:
             rows = await connection.execute(_DUE, {"now": now, "n": limit})
             due = {(MessageId(row.message_id), row.n) for row in rows}
             book = await load(connection, {message_id for message_id, _ in due}, now=now)
@@ -95,29 +102,41 @@ class Reconciler:
                 if attempt.state is AttemptState.SENDING:
                     telemetry.UNCERTAIN.labels(attempt.dealer).inc()
                     book.unsure(attempt, check_at=now, why="the sender did not come back")
-                dealer = self.dealers.get(attempt.dealer)
-                ask = dealer is not None and can_be_asked(dealer)
-                if self._is_over(attempt, now, grace=LAST_WORD if ask else timedelta()):
-                    _end(book, attempt)
+                dealer = self.sender.dealers.get(attempt.dealer)
+                means = self._means(book, attempt)
+                if self._is_over(attempt, now, grace=LAST_WORD if means is Means.LOOKUP else timedelta()):
+                    self._end(book, attempt)
                     continue
                 attempt.checks += 1
-                book.postpone(attempt, check_at=self._ask_again(attempt, now))
-                if ask:
-                    taken.setdefault(attempt.dealer, []).append(self._open(book, attempt))
+                book.postpone(attempt, check_at=self._ask_again(book, attempt))
+                asks = taken.setdefault(attempt.dealer, _Asks())
+                if means is Means.LOOKUP:
+                    asks.lookups.append(self._open(book, attempt))
+                elif means is Means.REPLAY and dealer is not None:
+                    asks.replays.append((attempt.message_id, attempt.n))
             await save(connection, book)
-        return len(due), [(self.dealers[name], attempts) for name, attempts in taken.items()]
+        return len(due), [(self.sender.dealers[name], asks) for name, asks in taken.items() if asks]
+
+    def _means(self, book: Book, attempt: Attempt) -> Means | None:
+        """Return how the dealer can be asked; an attempt that it took is never replayed."""
+        means = means_of(self.sender.case(book, attempt))
+        in_doubt = attempt.state is AttemptState.UNCERTAIN and not attempt.is_unconfirmed
+        return means if in_doubt or means is not Means.REPLAY else None
 
     def _is_over(self, attempt: Attempt, now: datetime, *, grace: timedelta) -> bool:
         """Whether no receipt can come any more."""
-        deadline = receipt_deadline(self.dealers.get(attempt.dealer), attempt.channel)
+        deadline = receipt_deadline(self.sender.dealers.get(attempt.dealer), attempt)
         return now >= attempt.opened_at + deadline + grace
 
-    def _ask_again(self, attempt: Attempt, now: datetime) -> datetime:
-        if attempt.state in {AttemptState.SENT, AttemptState.FAILED}:
-            expected = receipt_expected(self.dealers.get(attempt.dealer), attempt.channel)
-            return now + backoff(expected, timedelta(hours=2), attempt.checks, self.jitter())
-        delay = backoff(self.policy.first_lookup, timedelta(minutes=5), attempt.checks, self.jitter())
-        return now + self.clock.stretch(delay)
+    def _ask_again(self, book: Book, attempt: Attempt) -> datetime:
+        """Return when to ask once more, should this time bring nothing; never past the last receipt."""
+        if attempt.state in OPEN_ATTEMPTS - {AttemptState.SENT} and not attempt.is_unconfirmed:
+            return self.sender.ask_at(book, attempt)
+        dealer = self.sender.dealers.get(attempt.dealer)
+        expected = receipt_expected(dealer, attempt.channel)
+        again = book.now + backoff(expected, timedelta(hours=2), attempt.checks, self.sender.jitter())
+        last = attempt.opened_at + receipt_deadline(dealer, attempt)
+        return min(again, last) if last > book.now else again
 
     def _open(self, book: Book, attempt: Attempt) -> OpenAttempt:
         message = book.messages[attempt.message_id]
@@ -138,14 +157,14 @@ class Reconciler:
         An attempt is then looked up by what else is known of it.
         """
         try:
-            return national(open_personal(self.vault, message.personal, message.id).phone)
+            return national(open_personal(self.sender.vault, message.personal, message.id).phone)
         except CannotOpen:
             structlog.get_logger().warning("reconcile.number_unreadable", message_id=str(message.id))
             return ""
 
     async def _record(self, dealer: Dealer, asked: Sequence[OpenAttempt], answers: Sequence[LookupResult]) -> None:
-        now = self.clock.now()
-        async with self.engine.begin() as connection:
+        now = self.sender.clock.now()
+        async with self.sender.engine.begin() as connection:
             await self._keep_reports(connection, dealer, asked, answers, now)
             news = [
                 (attempt, answer)
@@ -157,13 +176,13 @@ class Reconciler:
                 attempt = book.attempts[open_attempt.message_id, open_attempt.n]
                 self._deny(book, dealer, attempt, answer)
                 if self._is_last(dealer, open_attempt, answer, now):
-                    _end(book, attempt)
+                    self._end(book, attempt)
             await save(connection, book)
 
     def _is_last(self, dealer: Dealer, attempt: OpenAttempt, answer: LookupResult, now: datetime) -> bool:
         """Whether ``attempt`` ends by this answer, which tells of no end, because its receipt deadline is over."""
         told = isinstance(answer, StillUnknown) or (isinstance(answer, Report) and answer.delivered is not None)
-        return not told and now >= attempt.opened_at + receipt_deadline(dealer, attempt.channel)
+        return not told and now >= attempt.opened_at + receipt_span(dealer.capabilities, attempt.channel)
 
     async def _keep_reports(
         self,
@@ -181,7 +200,7 @@ class Reconciler:
                     replace(answer, request_key=attempt.request_key)
                 )  # "still waiting" is news only while we do not know that it was taken
         if reports:
-            await keep(connection, self.vault, dealer.name, "lookup", reports, now=now)
+            await keep(connection, self.sender.vault, dealer.name, "lookup", reports, now=now)
 
     def _deny(self, book: Book, dealer: Dealer, attempt: Attempt, answer: LookupResult) -> None:
         """Act on a dealer's word that it does not have ``attempt``, unless that has ended meanwhile."""
@@ -192,7 +211,7 @@ class Reconciler:
                 self._not_taken(book, attempt, detail)
             case NotFound(detail):
                 age = book.now - attempt.opened_at
-                if age < self.clock.stretch(dealer.capabilities.not_found_after):
+                if age < self.sender.clock.stretch(dealer.capabilities.not_found_after):
                     return
                 attempt.missing += 1
                 book.postpone(attempt, check_at=attempt.check_at)
@@ -204,16 +223,8 @@ class Reconciler:
     def _not_taken(self, book: Book, attempt: Attempt, detail: str) -> None:
         if attempt.state is AttemptState.SENT:
             return  # the dealer gave us its id: it cannot not have it, and the receipt deadline will end the doubt
-        message = book.messages[attempt.message_id]
-        then = after_failure(
-            NotTaken("dealer_unavailable", detail=detail),
-            message.tries,
-            self.policy,
-            deadline=message.deadline,
-            now=book.now,
-            jitter=self.jitter(),
-            speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
-        )
+        then = self.sender.follow(book, attempt, Absent())
+        assert isinstance(then, RetryAt | GiveUp)  # noqa: S101 - what follows a message that was not taken
         book.failed(
             attempt,
             reason="dealer_unavailable",
@@ -221,11 +232,12 @@ class Reconciler:
             detail={"why": "looked up: the dealer does not have it", "said": detail},
         )
 
-
-def _end(book: Book, attempt: Attempt) -> None:
-    """End ``attempt``, of which no receipt can come any more. The category's policy decides what follows."""
-    if attempt.state is AttemptState.FAILED:
-        book.postpone(attempt, check_at=None)  # nobody took the failure back
-        return
-    sent = attempt.state is AttemptState.SENT
-    book.failed(attempt, reason="result_timeout" if sent else "delivery_uncertain", then=GiveUp())
+    def _end(self, book: Book, attempt: Attempt) -> None:
+        """End ``attempt``, of which no receipt can come any more. The category's policy decides what follows."""
+        if attempt.state is AttemptState.FAILED:
+            book.postpone(attempt, check_at=None)  # nobody took the failure back
+            return
+        then = self.sender.follow(book, attempt, Overdue())
+        assert isinstance(then, RetryAt | GiveUp | Close)  # noqa: S101 - it is over
+        sent = attempt.state is AttemptState.SENT
+        book.failed(attempt, reason="result_timeout" if sent else UNCONFIRMED, then=then)

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, alimtalk, text_message
 from shared.clock import Clock
-from shared.config import Config
-from shared.contracts.states import OPEN_ATTEMPTS, Channel, Lane, MessageState
+from shared.config import Config, Uncertain, Unconfirmed
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel, Lane, MessageState
 from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
@@ -43,13 +43,25 @@ from shared.dealers.base import (
 from shared.errors import BongsuError
 from shared.hours import next_allowed
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, Message
+from shared.ledger.book import Attempt, Book, Close, GiveUp, Message, RetryAt
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.limits import Limits
-from shared.sending.policy import RetryPolicy, after_failure, receipt_expected
+from shared.sending.policy import (
+    Await,
+    Case,
+    Decision,
+    Doubt,
+    Failure,
+    FindOut,
+    Means,
+    RetryPolicy,
+    decide,
+    means_of,
+    receipt_expected,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,8 @@ class Sender:
         if isinstance(opened, NotTaken):
             results: list[SendResult] = [opened] * len(claimed)
         else:
-            results = await self._call(dealer, handle, claimed)
+            latest = claimed[0][0].opened_at + self.clock.stretch(self.policy.lease)
+            results = await self._call(dealer, handle, claimed, latest=latest)
         for result in results:
             telemetry.RESULTS.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
@@ -115,13 +128,6 @@ class Sender:
         await self._record(dealer, [attempt for attempt, _ in claimed], results)
         return len(claimed)
 
-    def _lease_is_over(self, attempt: Attempt) -> bool:
-        """Whether this process stood still (stopped, suspended) since the attempt was opened.
-
-        Somebody may have asked for it meanwhile, and hours of rest or the deadline have come.
-        """
-        return self.clock.now() >= attempt.opened_at + self.clock.stretch(self.policy.lease)
-
     async def _claim(self, jobs: Sequence[Job], handle: str | None) -> list[tuple[Attempt, Message]]:
         async with self.engine.begin() as connection:
             book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
@@ -129,17 +135,19 @@ class Sender:
             lease = book.now + self.clock.stretch(self.policy.lease)
             claimed = claim(book, jobs, self.config, handle=handle, check_at=lease)
             await save(connection, book)
-            missing = {(m.template, m.template_revision) for _, m in claimed} - self.templates.keys()
-            if missing:
-                self.templates.update(await load_templates(connection, missing))
+            await self._load_templates(connection, claimed)
         telemetry.CLAIMED.inc(len(claimed))
         telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
 
     async def _call(
-        self, dealer: Dealer, handle: str | None, claimed: Sequence[tuple[Attempt, Message]]
+        self, dealer: Dealer, handle: str | None, claimed: Sequence[tuple[Attempt, Message]], *, latest: datetime
     ) -> list[SendResult]:
-        """Call the dealer for what can be rendered; results in the order of ``claimed``."""
+        """Call the dealer for what can be rendered; results in the order of ``claimed``.
+
+        No call is made at ``latest`` or later: a process that stood still so long (stopped, suspended) does not know
+        any more what happened meanwhile, and hours of rest or the deadline may have come.
+        """
         batch: list[Outgoing] = []
         results: list[SendResult | None] = []
         for attempt, message in claimed:
@@ -153,7 +161,7 @@ class Sender:
                 )
                 results.append(Refused("invalid_request", "", f"cannot be rendered: {type(error).__name__}"))
         sent: list[SendResult] = []
-        if self._lease_is_over(claimed[0][0]):
+        if self.clock.now() >= latest:
             sent = [NotTaken("dealer_unavailable", detail="the sender slept past its lease")] * len(batch)
         elif batch:
             with telemetry.DURATION.labels(dealer.name).time():
@@ -179,6 +187,50 @@ class Sender:
             rendered = replace(rendered, sender=profile.text.sender)
         return _outgoing(attempt, personal.phone, rendered)
 
+    async def replay(self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]]) -> None:
+        """Send attempts in doubt once more under their own request keys, which the dealer tells from new ones.
+
+        Should the first request not have arrived, this one delivers: so it takes tokens and passes the last check like
+        any other. Only what the dealer then took, or took before, is news; a refusal says nothing of the first request.
+        """
+        rest = keys
+        while rest:
+            async with self.limits.take(dealer.name, len(rest), Lane.NORMAL) as taken:
+                some, rest = rest[: taken.n], rest[taken.n :]
+                again = await self._still_in_doubt(some)
+                taken.used = len(again)
+                if not again:
+                    continue
+                latest = self.clock.now() + self.clock.stretch(self.policy.lease)
+                results = await self._call(dealer, None, again, latest=latest)
+            news = [
+                (attempt, result)
+                for (attempt, _), result in zip(again, results, strict=True)
+                if isinstance(result, Accepted | AlreadyTaken)
+            ]
+            if news:
+                await self._record(dealer, [attempt for attempt, _ in news], [result for _, result in news])
+
+    async def _still_in_doubt(self, keys: Sequence[tuple[MessageId, int]]) -> list[tuple[Attempt, Message]]:
+        """Return those of ``keys`` that may be replayed now."""
+        async with self.engine.begin() as connection:
+            book = await load(connection, {message_id for message_id, _ in keys}, now=self.clock.now())
+            book.now = self.clock.now()
+            attempts = [attempt for key in keys if (attempt := book.attempts.get(key)) is not None]
+            again = []
+            for attempt in attempts:
+                case = self.case(book, attempt)
+                in_doubt = attempt.state is AttemptState.UNCERTAIN and not attempt.is_unconfirmed
+                if in_doubt and means_of(case) is Means.REPLAY and case.replays_at is None:
+                    again.append((attempt, book.messages[attempt.message_id]))
+            await self._load_templates(connection, again)
+        return again
+
+    async def _load_templates(self, connection: AsyncConnection, wanted: Sequence[tuple[Attempt, Message]]) -> None:
+        missing = {(m.template, m.template_revision) for _, m in wanted} - self.templates.keys()
+        if missing:
+            self.templates.update(await load_templates(connection, missing))
+
     async def _record(self, dealer: Dealer, attempts: Sequence[Attempt], results: Sequence[SendResult]) -> None:
         now = self.clock.now()
         async with self.engine.begin() as connection:
@@ -188,7 +240,6 @@ class Sender:
             await save(connection, book)
 
     def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult) -> None:
-        message = book.messages[attempt.message_id]
         match result:
             case Accepted(dealer_message_id, cost):
                 book.taken(
@@ -207,23 +258,53 @@ class Sender:
             case Ambiguous(detail, dealer_message_id):
                 if dealer_message_id:
                     book.name(attempt, storable(dealer_message_id))
-                ask = book.now + self.clock.stretch(self.policy.first_lookup)
-                book.unsure(attempt, check_at=ask, why=storable(detail))
+                book.unsure(attempt, check_at=self.ask_at(book, attempt), why=storable(detail))
             case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:
                 pass  # its end is known from elsewhere, and the message may be on its way over another channel
             case Refused() | NotTaken():
-                then = after_failure(
-                    result,
-                    message.tries,
-                    self.policy,
-                    deadline=message.deadline,
-                    now=book.now,
-                    jitter=self.jitter(),
-                    speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
-                )
+                then = self.follow(book, attempt, result)
+                assert isinstance(then, RetryAt | GiveUp | Close)  # noqa: S101 - what follows a certain failure
                 said = {"said": storable(result.detail)} if result.detail else None
                 code = storable(result.code) if result.code else None
                 book.failed(attempt, reason=result.reason, code=code, then=then, detail=said)
+
+    # -- what follows --------------------------------------------------------------------------------------------
+
+    def follow(self, book: Book, attempt: Attempt, failure: Failure) -> Decision:
+        """Return what follows ``failure`` of ``attempt``, by the one rule for all dealers."""
+        return decide(failure, self.case(book, attempt), self.policy)
+
+    def ask_at(self, book: Book, attempt: Attempt) -> datetime:
+        """Return when to find out what became of an attempt in doubt, or when to stop waiting for its receipt."""
+        decision = self.follow(book, attempt, Doubt())
+        match decision:
+            case FindOut(at=at):
+                return at
+            case Await(until):
+                return until
+            case RetryAt() | GiveUp() | Close():
+                raise AssertionError(f"a doubt is followed by {decision}")
+
+    def case(self, book: Book, attempt: Attempt) -> Case:
+        """Return all that decides what follows a failure of ``attempt``."""
+        message = book.messages[attempt.message_id]
+        profile, dealer = self.config.profiles.get(message.profile), self.dealers.get(attempt.dealer)
+        opens = next_allowed(book.now, message.category, profile) if profile else book.now
+        return Case(
+            capabilities=dealer.capabilities if dealer else None,
+            channel=attempt.channel,
+            uncertain=profile.when_uncertain(message.category) if profile else Uncertain.HOLD,
+            unconfirmed=profile.when_unconfirmed(message.category) if profile else Unconfirmed.WAIT,
+            deadline=message.deadline,
+            opened_at=attempt.opened_at,
+            tries=message.tries,
+            now=book.now,
+            checks=attempt.checks,
+            has_id=attempt.dealer_message_id is not None,
+            replays_at=opens if opens > book.now else None,
+            jitter=self.jitter(),
+            speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
+        )
 
     def _batch_of(self, dealer: str) -> int:
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)

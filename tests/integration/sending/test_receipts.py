@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.contracts.keys import request_key
+from shared.contracts.states import Channel
 from shared.ids import MessageId
 from tests.integration.sending.world import Insert, World
 
@@ -50,7 +52,7 @@ async def test_a_receipt_that_overtakes_the_record_of_its_sending_counts(world: 
 
 async def test_a_receipt_that_matches_nothing_yet_is_kept_until_it_does(world: World, insert: Insert) -> None:
     [message] = await insert()
-    key = f"{message}/alimtalk/1"
+    key = request_key(message, Channel.ALIMTALK, 1)
     world.dealer.ids[key] = f"M-{key}"
     world.dealer.outcomes[key] = True
     await world.push(key, by_id_alone=True)

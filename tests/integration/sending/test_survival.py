@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ async def test_a_dealer_that_was_taken_out_leaves_no_attempt_open_for_good(world
     message = await in_doubt(world, insert)
     [gone_on] = await insert()
     await world.sender(await world.jobs())
-    reconciler = Reconciler(world.engine, {}, ELSEWHERE, world.vault, world.clock, world.policy, lambda: 0.5)
+    reconciler = Reconciler(replace(world.sender, dealers={}, config=ELSEWHERE))
     for _ in range(90):
         world.clock.pass_(hours=1)
         await reconciler()
@@ -74,7 +75,7 @@ async def test_a_receipt_of_a_dealer_that_was_taken_out_is_applied(
     if delivered is not None:
         world.dealer.outcomes[key] = delivered
     await world.push(key)
-    assert await Receipts(world.engine, {}, ELSEWHERE, world.clock).apply() == 1
+    assert await Receipts(replace(world.sender, dealers={}, config=ELSEWHERE)).apply() == 1
     expected = {True: "delivered", False: "failed", None: "sent"}[delivered]
     assert (await world.message(message))["state"] == expected
 
@@ -219,7 +220,7 @@ async def test_waits_for_a_gateway_are_the_worlds_however_fast_the_clock(world: 
     [job] = await world.jobs()
     await world.sender([job])
     [attempt] = await world.attempts(job.message_id)
-    assert attempt["check_at"] - attempt["opened_at"] == timedelta(seconds=2000)
+    assert attempt["check_at"] - attempt["opened_at"] == timedelta(seconds=1500)
     world.clock.pass_(seconds=2000)
     await world.reconciler()
     row = await world.message(job.message_id)

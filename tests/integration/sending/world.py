@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import (
     Accepted,
+    AlreadyTaken,
     Ambiguous,
     Capabilities,
     Dealer,
@@ -130,6 +131,7 @@ class FakeDealer(Dealer):
             push=Push.TOKEN,
             receipts_polled=self.polled,
             receipt_expected_within=dict.fromkeys((Channel.ALIMTALK, Channel.SMS, Channel.LMS), timedelta(minutes=10)),
+            replay_within=timedelta(hours=6),
             receipt_deadline=dict.fromkeys((Channel.ALIMTALK, Channel.SMS, Channel.LMS), timedelta(hours=24)),
         )
 
@@ -165,6 +167,8 @@ class FakeDealer(Dealer):
         lost = self.lose(outgoing)
         if lost is False:
             return Ambiguous("connection lost")
+        if self.lookup_means is LookupMeans.REPLAY and outgoing.request_key in self.ids:
+            return AlreadyTaken()
         answer = self.answer(outgoing)
         if answer is not None:
             return answer
@@ -193,6 +197,10 @@ class FakeDealer(Dealer):
                 return StillUnknown("cannot be asked")
             case _:
                 return NotFound("never heard of it")
+
+    def unconfirmed(self, key: str) -> Report:
+        """Return Kakao's "sent, not confirmed" of ``key``."""
+        return replace(self.report(key), delivered=None, code="3005", reason="delivery_uncertain")
 
     def report(self, key: str, *, by_id_alone: bool = False) -> Report:
         """Return what is known of ``key``, as a receipt says it."""
@@ -235,9 +243,16 @@ class World:
         """Return the same with nothing in its memory."""
         return build(engine or self.engine, self.dealer, self.config, self.vault, self.clock)
 
+    def configured(self, config: Config) -> World:
+        """Return the same with another configuration."""
+        return build(self.engine, self.dealer, config, self.vault, self.clock)
+
     async def push(self, *keys: str, by_id_alone: bool = False) -> None:
         """Let the dealer push receipts for ``keys``."""
-        reports = [self.dealer.report(key, by_id_alone=by_id_alone) for key in keys]
+        await self.tell(*[self.dealer.report(key, by_id_alone=by_id_alone) for key in keys])
+
+    async def tell(self, *reports: Report) -> None:
+        """Let the dealer push ``reports``."""
         async with self.engine.begin() as connection:
             await keep(connection, self.vault, self.dealer.name, "push", reports, now=self.clock.now())
 
@@ -274,6 +289,7 @@ def build(engine: AsyncEngine, dealer: FakeDealer, config: Config, vault: Vault,
     """Wire the parts as the dispatcher does."""
     dealers: dict[str, Dealer] = {dealer.name: dealer}
     limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
+    sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5)
     return World(
         engine=engine,
         dealer=dealer,
@@ -281,9 +297,9 @@ def build(engine: AsyncEngine, dealer: FakeDealer, config: Config, vault: Vault,
         vault=vault,
         clock=clock,
         policy=DEFAULT,
-        sender=Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5),
-        receipts=Receipts(engine, dealers, config, clock),
-        reconciler=Reconciler(engine, dealers, config, vault, clock, DEFAULT, lambda: 0.5),
+        sender=sender,
+        receipts=Receipts(sender),
+        reconciler=Reconciler(sender),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.fallback.domain import Decision, Never, Now, WaitUntil, decide
+from shared.config import Uncertain
 from shared.contracts.states import Category
 from shared.dealers.codes import REASONS
 
@@ -29,9 +30,17 @@ def ask(
     text_dealer: str | None = "a",
     opens: datetime = NOON,
     deadline: datetime = LATER,
+    uncertain: Uncertain = Uncertain.HOLD,
 ) -> Decision:
     return decide(
-        reason, category, text_dealer=text_dealer, failed_dealer="a", now=NOON, opens=opens, deadline=deadline
+        reason,
+        category,
+        text_dealer=text_dealer,
+        failed_dealer="a",
+        now=NOON,
+        opens=opens,
+        deadline=deadline,
+        uncertain=uncertain,
     )
 
 
@@ -52,8 +61,10 @@ def test_an_advertisement_never_follows_someone_who_may_have_blocked(reason: str
 
 
 @pytest.mark.parametrize("reason", ["delivery_uncertain", "result_timeout"])
-def test_doubt_never_leads_to_a_second_message(reason: str) -> None:
+def test_doubt_leads_to_a_text_only_where_the_category_says_so(reason: str) -> None:
     assert ask(reason, text_dealer="b") == Never("reason_forbids_text")
+    assert ask(reason, text_dealer="b", uncertain=Uncertain.RESEND) == Never("reason_forbids_text")
+    assert ask(reason, uncertain=Uncertain.FALLBACK) == Now()
 
 
 def test_a_text_waits_for_the_end_of_rest() -> None:

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dealers.base import NotTaken, Refused
-from shared.ledger.book import AfterFailure, GiveUp, RetryAt
-from shared.sending.policy import DEFAULT, after_failure, backoff
+from shared.config import Uncertain, Unconfirmed
+from shared.contracts.states import Channel
+from shared.dealers.base import Capabilities, LookupMeans, NotTaken, Push, Refused
+from shared.ledger.book import AfterFailure, Close, GiveUp, RetryAt
+from shared.sending.policy import (
+    DEFAULT,
+    Absent,
+    Await,
+    Case,
+    Doubt,
+    FindOut,
+    Means,
+    Overdue,
+    Unsure,
+    backoff,
+    decide,
+)
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)
 AWAY = NotTaken("dealer_unavailable")
+LASTS = timedelta(hours=24)
+
+ABLE = Capabilities(
+    channels=frozenset({Channel.ALIMTALK}),
+    max_batch=100,
+    lookup=LookupMeans.NONE,
+    lookup_batch=100,
+    not_found_after=timedelta(minutes=2),
+    push=Push.OPEN,
+    receipts_polled=False,
+    receipt_expected_within={},
+    receipt_deadline={Channel.ALIMTALK: LASTS},
+    replay_within=timedelta(hours=2),
+)
+CASE = Case(
+    capabilities=ABLE,
+    channel=Channel.ALIMTALK,
+    uncertain=Uncertain.FALLBACK,
+    unconfirmed=Unconfirmed.WAIT,
+    deadline=NOON + timedelta(hours=12),
+    opened_at=NOON,
+    tries=1,
+    now=NOON,
+)
 
 
 def follow(
@@ -24,7 +63,9 @@ def follow(
     jitter: float = 0.0,
     speed: float = 1.0,
 ) -> AfterFailure:
-    return after_failure(failure, tries, DEFAULT, deadline=NOON + deadline, now=NOON, jitter=jitter, speed=speed)
+    decision = decide(failure, replace(CASE, tries=tries, deadline=NOON + deadline, jitter=jitter, speed=speed))
+    assert isinstance(decision, RetryAt | GiveUp)
+    return decision
 
 
 @pytest.mark.parametrize(
@@ -62,3 +103,92 @@ def test_a_delay_stays_between_half_of_it_and_its_ceiling(tries: int, jitter: fl
     delay = backoff(timedelta(seconds=1), timedelta(minutes=1), tries, jitter)
     full = min(60.0, 2.0 ** min(tries - 1, 20))
     assert full / 2 <= delay.total_seconds() <= full
+
+
+# -- doubt: by what the dealer can do, and never by its name ----------------------------------------------------------
+
+FIRST = NOON + DEFAULT.first_lookup / 2
+
+
+@pytest.mark.parametrize(
+    ("can", "case", "expected"),
+    [
+        pytest.param({"lookup": LookupMeans.TWO_PHASE}, {}, FindOut(Means.LOOKUP, FIRST), id="two-phase"),
+        pytest.param({"lookup": LookupMeans.BY_KEY}, {}, FindOut(Means.LOOKUP, FIRST), id="by-key"),
+        pytest.param({"lookup": LookupMeans.REPLAY}, {}, FindOut(Means.REPLAY, FIRST), id="replay"),
+        pytest.param(
+            {"lookup": LookupMeans.REPLAY},
+            {"replays_at": NOON + timedelta(hours=1)},
+            FindOut(Means.REPLAY, NOON + timedelta(hours=1)),
+            id="a-replay-may-deliver-and-keeps-the-hours-of-rest",
+        ),
+        pytest.param(
+            {"lookup": LookupMeans.REPLAY},
+            {"now": NOON + timedelta(hours=2)},
+            Await(NOON + LASTS),
+            id="no-replay-of-what-the-dealer-forgot",
+        ),
+        pytest.param(
+            {"lookup": LookupMeans.REPLAY}, {"deadline": NOON}, Await(NOON + LASTS), id="no-replay-past-the-deadline"
+        ),
+        pytest.param(
+            {"lookup": LookupMeans.REPLAY, "receipts_polled": True},
+            {"has_id": True},
+            FindOut(Means.LOOKUP, FIRST),
+            id="a-lookup-before-a-replay",
+        ),
+        pytest.param({"receipts_polled": True}, {"has_id": True}, FindOut(Means.LOOKUP, FIRST), id="by-its-own-id"),
+        pytest.param({"receipts_polled": True}, {}, Await(NOON + LASTS), id="polled-but-without-an-id"),
+        pytest.param({}, {}, Await(NOON + LASTS), id="nobody-can-be-asked"),
+    ],
+)
+def test_a_doubt_is_resolved_by_the_surest_means(
+    can: dict[str, object], case: dict[str, object], expected: FindOut | Await
+) -> None:
+    able = replace(ABLE, **can)  # type: ignore[arg-type]  # fields by name
+    assert decide(Doubt(), replace(CASE, capabilities=able, **case)) == expected  # type: ignore[arg-type]  # likewise
+
+
+@given(
+    st.sampled_from(LookupMeans),
+    st.sets(st.sampled_from(["polled", "has_id"])),
+    st.timedeltas(timedelta(0), timedelta(days=5)),
+    st.sampled_from(Uncertain),
+)
+def test_a_doubt_never_sends_and_always_ends(
+    lookup: LookupMeans, knows: set[str], age: timedelta, uncertain: Uncertain
+) -> None:
+    able = replace(ABLE, lookup=lookup, receipts_polled="polled" in knows)
+    case = replace(CASE, capabilities=able, has_id="has_id" in knows, now=NOON + age, uncertain=uncertain)
+    match decide(Doubt(), case):
+        case FindOut(means, at):
+            assert at > case.now
+            assert means is Means.LOOKUP or case.now < min(case.deadline, NOON + able.replay_within)
+        case Await(until):
+            assert until == NOON + LASTS
+        case other:
+            raise AssertionError(other)
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "case", "expected"),
+    [
+        pytest.param(Uncertain.FALLBACK, {}, GiveUp(), id="a-text"),
+        pytest.param(Uncertain.HOLD, {}, Close(), id="nothing"),
+        pytest.param(Uncertain.RESEND, {}, RetryAt(NOON), id="again-when-somebody-chose-so"),
+        pytest.param(Uncertain.RESEND, {"deadline": NOON}, GiveUp(), id="not-again-past-the-deadline"),
+    ],
+)
+def test_when_no_receipt_can_come_the_category_decides(
+    uncertain: Uncertain, case: dict[str, object], expected: AfterFailure
+) -> None:
+    assert decide(Overdue(), replace(CASE, uncertain=uncertain, **case)) == expected  # type: ignore[arg-type]  # by name
+
+
+def test_what_kakao_cannot_confirm_is_waited_for_or_texted() -> None:
+    assert decide(Unsure(), CASE) == Await(NOON + timedelta(days=3))
+    assert decide(Unsure(), replace(CASE, unconfirmed=Unconfirmed.TEXT)) == GiveUp()
+
+
+def test_what_a_dealer_certainly_does_not_have_is_tried_again() -> None:
+    assert decide(Absent(), CASE) == follow(AWAY)
