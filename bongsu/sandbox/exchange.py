@@ -36,6 +36,8 @@ class Taken:
     """what it was sent with: the id of the request"""
     request: Mapping[str, Any] = field(default_factory=dict)
     """what else the dialect wants to remember of it"""
+    certain: str | None = None
+    """how it is sure to end, by what was asked for (a template that does not fit, say): as in a fault profile"""
     taken_at: float = 0.0
     sent: Dispatched | None = None
     visible_at: float = NEVER
@@ -134,7 +136,7 @@ class Exchange:
                 self.by_key[message.key].append(message)
             if message.group:
                 self.by_group[message.group].append(message)
-            fate = faults.fate(message.channel, message.to, faults.hour_factor(context.clock.now()))
+            fate = message.certain or faults.fate(message.channel, message.to, faults.hour_factor(context.clock.now()))
             message.sent = Dispatched(
                 dealer=context.name,
                 message_id=message.id,
