@@ -100,6 +100,7 @@ class Route(_Part):
 
     dealer: str
     sender_key: str = Field(min_length=1)
+    share: int | None = Field(default=None, ge=0, description="of the messages; 0 or unsaid beside others: a standby")
 
 
 class TextRoute(_Part):
@@ -120,6 +121,20 @@ class Profile(_Part):
     uncertain: dict[Category, Uncertain] = Field(default_factory=dict)
     unconfirmed: dict[Category, Unconfirmed] = Field(default_factory=dict)
     quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(default_factory=dict)
+
+    @field_validator("routes")
+    @classmethod
+    def _somebody_sends(cls, value: tuple[Route, ...]) -> tuple[Route, ...]:
+        dealers = [route.dealer for route in value]
+        if len(set(dealers)) < len(dealers):
+            raise ValueError("a dealer has one route in a profile")
+        if any(route.share is not None for route in value) and not any(route.share for route in value):
+            raise ValueError("at least one share is above 0")
+        return value
+
+    def route(self, dealer: str) -> Route | None:
+        """Return the route through ``dealer``."""
+        return next((route for route in self.routes if route.dealer == dealer), None)
 
     def when_uncertain(self, category: Category) -> Uncertain:
         """Return the policy; by default an advertisement is never followed by another, and nothing is resent."""

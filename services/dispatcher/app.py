@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from services.dispatcher.api import ReceiptApi
-from services.dispatcher.handlers import QueueDue, SendJobs
+from services.dispatcher.handlers import LetGo, QueueDue, SendJobs
 from services.dispatcher.settings import Settings
 from shared.bus import consume
 from shared.bus.kafka import KafkaProducer
@@ -86,6 +86,7 @@ def _chores(
     chore = partial(repeat, stopping=stopping)
     return [
         chore(QueueDue(sender.engine, sender.clock), every_seconds=0.2, turn=partial(health.turn, "due")),
+        chore(LetGo(sender), every_seconds=0.5, turn=partial(health.turn, "stops")),
         chore(reconcile, every_seconds=0.5, turn=partial(health.turn, "reconcile")),
         chore(
             Receipts(sender).apply,

@@ -16,6 +16,7 @@ from shared.contracts.jobs import SendJob
 from shared.contracts.states import Lane, MessageState
 from shared.ledger.repository import load, save
 from shared.sending.sender import Job, Sender
+from shared.sending.stop_store import load_stops, release
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,21 @@ class QueueDue:
                 telemetry.DUE.labels(outcome).inc()
             await save(connection, book)
         return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Lets go what stops held that are over, and one message of each whose probe is due."""
+
+    sender: Sender
+
+    async def __call__(self) -> int:
+        """Return how many were let go."""
+        async with self.sender.engine.begin() as connection:
+            freed = await release(connection, now=self.sender.clock.now(), world_now=self.sender.world.now())
+            stops = await load_stops(connection)
+        telemetry.STOPS.clear()
+        for stop in stops.values():
+            if stop.is_open:
+                telemetry.STOPS.labels(stop.key.scope, stop.key.dealer, stop.key.name, stop.reason).set(1)
+        return freed

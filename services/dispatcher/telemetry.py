@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 DUE = Counter("bongsu_dispatcher_due_total", "Scheduled messages whose time came, by what became of them", ["outcome"])
 RECEIPT_CALLS = Counter("bongsu_dispatcher_receipt_calls_total", "Receipt calls, by answer", ["dealer", "status"])
 RECEIPTS_KEPT = Counter("bongsu_dispatcher_receipts_kept_total", "Reports stored to be applied", ["dealer"])
+STOPS = Gauge(
+    "bongsu_stops_open",
+    "1 for each open stop: messages are held, or go another way, until it is over",
+    ["scope", "dealer", "name", "reason"],
+)

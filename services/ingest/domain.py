@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from services.ingest.events import Event
     from shared.catalog.expressions import Expression
-    from shared.config import Profile
+    from shared.config import Profile, Route
 
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ROUNDS = 8
@@ -51,7 +51,8 @@ class Planned:
 
     bound: Bound
     profile: str
-    dealer: str
+    routes: tuple[Route, ...]
+    """the ways to Kakao that are open to it"""
     fallback: str
     phone: str = field(repr=False)
     name: str | None = field(repr=False)
@@ -117,7 +118,7 @@ class Planner:
         return Planned(
             bound=bound,
             profile=name,
-            dealer=profile.routes[0].dealer,
+            routes=profile.routes,
             fallback="text" if by_text else "none",
             phone=recipient[0],
             name=recipient[1],

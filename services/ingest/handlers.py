@@ -36,6 +36,7 @@ from shared.crypto import Vault
 from shared.db.away import is_away, wants_again
 from shared.ids import MessageId, new_id
 from shared.ledger.personal import Personal, seal_personal
+from shared.routes import choose_route
 
 _TRIES = 3
 
@@ -189,6 +190,7 @@ class Intake:
         if planned.due_at is not None:
             waits = [{"why": each.why, "until": each.until} for each in planned.postponed]
             scheduled = {"due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}
+        route = choose_route(planned.routes, message_id) or planned.routes[0]
         return NewMessage(
             id=message_id,
             person_id=self.vault.person(planned.phone),
@@ -200,7 +202,7 @@ class Intake:
             lane=rule.send.lane,
             category=rule.category,
             fallback=planned.fallback,
-            dealer=planned.dealer,
+            dealer=route.dealer,
             due_at=planned.due_at,
             deadline=planned.deadline,
             personal=seal_personal(self.vault, personal, message_id),

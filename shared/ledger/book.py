@@ -44,6 +44,8 @@ class Message:
     deadline: datetime
     cost_krw: int
     personal: bytes
+    held_by: str | None = None
+    """the stop it waits for"""
 
 
 @dataclass(slots=True)
@@ -114,7 +116,22 @@ class Close:
     """Not over any channel: the message has failed."""
 
 
-AfterFailure = RetryAt | GiveUp | Close
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep it until the stop ``by`` is over; at ``until``, its deadline, it expires."""
+
+    by: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTo:
+    """Try another dealer at once: this one certainly did not take it."""
+
+    dealer: str
+
+
+AfterFailure = RetryAt | GiveUp | Close | Hold | MoveTo
 
 
 @dataclass(slots=True)
@@ -139,10 +156,11 @@ class Book:
         final: bool = False,
         reason: str | None = None,
         due_at: datetime | None = None,
+        held_by: str | None = None,
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Move ``message``, with no attempt concerned: queued, scheduled, expired, cancelled, given up."""
-        was = self._enter(message, state, final=final, reason=reason, due_at=due_at)
+        was = self._enter(message, state, final=final, reason=reason, due_at=due_at, held_by=held_by)
         self._write(message, was, None, detail=detail)
 
     def turn_to(
@@ -152,12 +170,13 @@ class Book:
         dealer: str,
         *,
         due_at: datetime | None = None,
+        held_by: str | None = None,
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Let a failed ``message`` go on over another channel, now or at ``due_at``."""
+        """Let ``message`` go on over another channel or dealer, now or at ``due_at``."""
         message.channel, message.dealer, message.tries = channel, dealer, 0
         state = MessageState.QUEUED if due_at is None else MessageState.SCHEDULED
-        self.move(message, state, due_at=due_at, detail=detail)
+        self.move(message, state, due_at=due_at, held_by=held_by, detail=detail)
 
     # -- moves of an attempt -------------------------------------------------------------------------------------
 
@@ -291,20 +310,34 @@ class Book:
         if attempt.n != message.attempt or message.state not in _UNDER_WAY:
             # An earlier try, or the message has ended or waits for its next one: only the attempt moves.
             return self._enter(
-                message, message.state, final=message.final, reason=message.reason, due_at=message.due_at
+                message,
+                message.state,
+                final=message.final,
+                reason=message.reason,
+                due_at=message.due_at,
+                held_by=message.held_by,
             )
         match attempt.state:
             case AttemptState.SENDING | AttemptState.UNCERTAIN | AttemptState.SENT | AttemptState.DELIVERED:
                 return self._enter(message, MessageState(attempt.state.value))
             case AttemptState.FAILED:
-                match then:
-                    case RetryAt(when):
-                        return self._enter(message, MessageState.SCHEDULED, due_at=when)
-                    case Close():
-                        return self._enter(message, MessageState.FAILED, final=True, reason=attempt.reason)
-                    case GiveUp() | None:
-                        last = message.fallback == "none" or attempt.channel.is_text
-                        return self._enter(message, MessageState.FAILED, final=last, reason=attempt.reason)
+                return self._after(message, attempt, then or GiveUp())
+
+    def _after(self, message: Message, attempt: Attempt, then: AfterFailure) -> MessageState:
+        """Move ``message``, whose latest attempt failed, to what was chosen to follow; return the state it had."""
+        match then:
+            case RetryAt(when):
+                return self._enter(message, MessageState.SCHEDULED, due_at=when)
+            case Hold(by, until):
+                return self._enter(message, MessageState.SCHEDULED, due_at=until, held_by=by)
+            case MoveTo(dealer):
+                message.dealer, message.tries = dealer, 0
+                return self._enter(message, MessageState.QUEUED)
+            case Close():
+                return self._enter(message, MessageState.FAILED, final=True, reason=attempt.reason)
+            case GiveUp():
+                last = message.fallback == "none" or attempt.channel.is_text
+                return self._enter(message, MessageState.FAILED, final=last, reason=attempt.reason)
 
     def _enter(
         self,
@@ -314,10 +347,12 @@ class Book:
         final: bool = False,
         reason: str | None = None,
         due_at: datetime | None = None,
+        held_by: str | None = None,
     ) -> MessageState:
         was = message.state
         message.seq += 1
         message.state, message.final, message.reason, message.due_at = state, final, reason, due_at
+        message.held_by = held_by
         self.touched_messages[message.id] = message
         return was
 
@@ -334,6 +369,8 @@ class Book:
     ) -> None:
         if message.due_at is not None:
             detail = {"due_at": message.due_at.isoformat(), **(detail or {})}
+        if message.held_by is not None:
+            detail = {"held_by": message.held_by, **(detail or {})}
         self.transitions.append(
             Transition(
                 message=message,

@@ -23,7 +23,7 @@ LEDGER_CHANNEL = "bongsu_ledger"
 
 _LOCK = text("""
     SELECT id, person_id, profile, template, template_revision, lane, category, fallback, state, final, reason, seq,
-           attempt, channel, dealer, tries, due_at, deadline, cost_krw, personal
+           attempt, channel, dealer, tries, due_at, deadline, cost_krw, personal, held_by
     FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
 """)
 
@@ -36,15 +36,17 @@ _ATTEMPTS = text("""
 _UPDATE_MESSAGES = text("""
     UPDATE messages m
     SET state = c.state, final = c.final, reason = c.reason, seq = c.seq, attempt = c.attempt, channel = c.channel,
-        dealer = c.dealer, tries = c.tries, due_at = c.due_at, cost_krw = c.cost_krw
+        dealer = c.dealer, tries = c.tries, due_at = c.due_at, cost_krw = c.cost_krw, held_by = c.held_by
     FROM unnest(CAST(:id AS uuid[]), CAST(:state AS text[]), CAST(:final AS boolean[]), CAST(:reason AS text[]),
                 CAST(:seq AS int[]), CAST(:attempt AS int[]), CAST(:channel AS text[]), CAST(:dealer AS text[]),
-                CAST(:tries AS int[]), CAST(:due_at AS timestamptz[]), CAST(:cost_krw AS int[]))
-         AS c (id, state, final, reason, seq, attempt, channel, dealer, tries, due_at, cost_krw)
+                CAST(:tries AS int[]), CAST(:due_at AS timestamptz[]), CAST(:cost_krw AS int[]),
+                CAST(:held_by AS text[]))
+         AS c (id, state, final, reason, seq, attempt, channel, dealer, tries, due_at, cost_krw, held_by)
     WHERE m.id = c.id
 """)
 _MESSAGE_FIELDS = (
     "id", "state", "final", "reason", "seq", "attempt", "channel", "dealer", "tries", "due_at", "cost_krw",
+    "held_by",
 )  # fmt: skip
 
 _UPDATE_ATTEMPTS = text("""
@@ -169,6 +171,7 @@ def _message(row: Row[Any]) -> Message:
         deadline=row.deadline,
         cost_krw=row.cost_krw,
         personal=row.personal,
+        held_by=row.held_by,
     )
 
 

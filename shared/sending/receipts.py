@@ -7,7 +7,7 @@ and further apart, and given up after ``GIVE_UP_AFTER`` tries; its row stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,16 +17,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.contracts.keys import read_request_key
-from shared.contracts.states import AttemptState
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
 from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import Report
 from shared.ids import MessageId, ReceiptId, new_id
-from shared.ledger.book import UNCONFIRMED, Attempt, Book, GiveUp
+from shared.ledger.book import UNCONFIRMED, AfterFailure, Attempt, Book, GiveUp
 from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
 from shared.sending.policy import Await, Unsure, can_confirm, receipt_expected
 from shared.sending.sender import Sender, price
+from shared.sending.stop_store import load_stops, note
+from shared.sending.stops import Evidence, SeenIn, Verdicts
 
 GIVE_UP_AFTER = 24
 """tries; doubled from a second up to an hour apart, about 13 hours of world time"""
@@ -113,7 +115,8 @@ class Receipts:
                 return 0
             targets = await _targets(connection, waiting)
             book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
-            done = [(receipt, self._apply(book, receipt, targets.get(receipt.id))) for receipt in waiting]
+            verdicts = await self._judge(connection, book, waiting, targets)
+            done = [(receipt, self._apply(book, receipt, targets.get(receipt.id), verdicts)) for receipt in waiting]
             await save(connection, book)
             await connection.execute(
                 _DONE,
@@ -126,7 +129,39 @@ class Receipts:
             )
         return len(waiting)
 
-    def _apply(self, book: Book, receipt: Waiting, target: tuple[MessageId, int] | None) -> Attempt | None:
+    async def _judge(
+        self,
+        connection: AsyncConnection,
+        book: Book,
+        waiting: Sequence[Waiting],
+        targets: Mapping[ReceiptId, tuple[MessageId, int]],
+    ) -> Verdicts:
+        """Take in what the receipts show of templates and profiles, before messages follow from them."""
+        before = await load_stops(connection)
+        evidence = Evidence(before)
+        for receipt in waiting:
+            target = targets.get(receipt.id)
+            attempt = book.attempts.get(target) if target else None
+            if attempt is None or attempt.dealer != receipt.dealer or attempt.state not in OPEN_ATTEMPTS:
+                continue
+            message = book.messages[attempt.message_id]
+            if receipt.delivered:
+                evidence.success(message, attempt.dealer)
+            elif receipt.delivered is False:
+                evidence.failure(message, attempt.channel, attempt.dealer, receipt.reason or "unknown")
+        changed = await note(connection, evidence.seen, SeenIn.RECEIPT, world_now=self.sender.world.now())
+        still = {key: stop for key, stop in before.items() if key not in evidence.seen}
+        return Verdicts(before, {**still, **changed})
+
+    def _after_failure(self, book: Book, attempt: Attempt, receipt: Waiting, verdicts: Verdicts) -> AfterFailure:
+        """Return what follows a reported failure: never another dealer, since this one had taken it."""
+        message = book.messages[attempt.message_id]
+        reason = receipt.reason or "unknown"
+        return verdicts.on(message, attempt.dealer, attempt.channel, reason, profile=None, tried=())
+
+    def _apply(
+        self, book: Book, receipt: Waiting, target: tuple[MessageId, int] | None, verdicts: Verdicts
+    ) -> Attempt | None:
         """Apply ``receipt``; return its attempt, or None if there is none (yet)."""
         attempt = book.attempts.get(target) if target else None
         if attempt is None or attempt.dealer != receipt.dealer:
@@ -143,7 +178,8 @@ class Receipts:
             case False:
                 reason = receipt.reason or "unknown"
                 confirm = book.now + CONFIRM_AFTER if can_confirm(self.sender.dealers.get(attempt.dealer)) else None
-                changed = book.failed(attempt, reason=reason, code=receipt.code, then=GiveUp(), check_at=confirm)
+                then = self._after_failure(book, attempt, receipt, verdicts)
+                changed = book.failed(attempt, reason=reason, code=receipt.code, then=then, check_at=confirm)
                 if not changed and receipt.via == "lookup" and attempt.state is AttemptState.FAILED:
                     book.postpone(attempt, check_at=None)  # confirmed
             case None if receipt.reason == UNCONFIRMED:

@@ -18,14 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, alimtalk, text_message
-from shared.clock import Clock
-from shared.config import Config, Uncertain, Unconfirmed
+from shared.clock import Clock, SystemClock
+from shared.config import Config, Profile, Uncertain, Unconfirmed
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel, Lane, MessageState
 from shared.crypto import Vault
 from shared.dealers.base import (
@@ -43,7 +44,7 @@ from shared.dealers.base import (
 from shared.errors import BongsuError
 from shared.hours import next_allowed
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, Close, GiveUp, Message, RetryAt
+from shared.ledger.book import Attempt, Book, Close, GiveUp, Hold, Message, MoveTo, RetryAt
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
 from shared.phone import national
@@ -62,6 +63,8 @@ from shared.sending.policy import (
     means_of,
     receipt_expected,
 )
+from shared.sending.stop_store import load_stops, note, take_probe
+from shared.sending.stops import AWAY, Evidence, Gate, SeenIn, Stop, Verdicts, keys_of, other_dealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class Sender:
     clock: Clock
     policy: RetryPolicy
     jitter: Callable[[], float]
+    world: Clock = field(default_factory=SystemClock)
+    """what dealers' troubles last by, however fast the rules' clock runs"""
     templates: dict[tuple[str, int], Template] = field(default_factory=dict)
     """a revision never changes, so what was read once stays true"""
 
@@ -133,12 +138,23 @@ class Sender:
             book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
             book.now = self.clock.now()  # locks may have been waited for: the last check is made at the last moment
             lease = book.now + self.clock.stretch(self.policy.lease)
-            claimed = claim(book, jobs, self.config, handle=handle, check_at=lease)
+            gate = await self._gate(connection, book)
+            claimed = claim(book, jobs, self.config, gate, handle=handle, check_at=lease)
             await save(connection, book)
             await self._load_templates(connection, claimed)
         telemetry.CLAIMED.inc(len(claimed))
         telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
+
+    async def _gate(self, connection: AsyncConnection, book: Book) -> Gate:
+        """Return what these messages may pass, with the probes that this process was given."""
+        gate, world_now = Gate(await load_stops(connection)), self.world.now()
+        waiting = {key for message in book.messages.values() for key in keys_of(message)}
+        for key, stop in gate.stops.items():
+            due = key in waiting and stop.probe_at is not None and stop.probe_at <= world_now
+            if due and await take_probe(connection, stop, world_now=world_now):
+                gate.probes.add(key)
+        return gate
 
     async def _call(
         self, dealer: Dealer, handle: str | None, claimed: Sequence[tuple[Attempt, Message]], *, latest: datetime
@@ -235,11 +251,32 @@ class Sender:
         now = self.clock.now()
         async with self.engine.begin() as connection:
             book = await load(connection, [attempt.message_id for attempt in attempts], now=now)
-            for attempt, result in zip(attempts, results, strict=True):
-                self._apply(book, dealer, book.attempts[attempt.message_id, attempt.n], result)
+            fresh = [book.attempts[attempt.message_id, attempt.n] for attempt in attempts]
+            verdicts = await self._judge(connection, book, fresh, results)
+            for attempt, result in zip(fresh, results, strict=True):
+                self._apply(book, dealer, attempt, result, verdicts)
             await save(connection, book)
 
-    def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult) -> None:
+    async def _judge(
+        self, connection: AsyncConnection, book: Book, attempts: Sequence[Attempt], results: Sequence[SendResult]
+    ) -> Verdicts:
+        """Take in what the answers show of the dealer, its profiles and templates, before messages follow from them."""
+        before = await load_stops(connection)
+        evidence = Evidence(before)
+        for attempt, result in zip(attempts, results, strict=True):
+            message = book.messages[attempt.message_id]
+            match result:
+                case Accepted() | AlreadyTaken():
+                    evidence.success(message, attempt.dealer)
+                case Refused(reason=reason) | NotTaken(reason=reason):
+                    evidence.failure(message, attempt.channel, attempt.dealer, reason)
+                case Ambiguous():
+                    evidence.failure(message, attempt.channel, attempt.dealer, AWAY)
+        changed = await note(connection, evidence.seen, SeenIn.ANSWER, world_now=self.world.now())
+        still = {key: stop for key, stop in before.items() if key not in evidence.seen}
+        return Verdicts(before, {**still, **changed})
+
+    def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult, verdicts: Verdicts) -> None:
         match result:
             case Accepted(dealer_message_id, cost):
                 book.taken(
@@ -262,8 +299,7 @@ class Sender:
             case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:
                 pass  # its end is known from elsewhere, and the message may be on its way over another channel
             case Refused() | NotTaken():
-                then = self.follow(book, attempt, result)
-                assert isinstance(then, RetryAt | GiveUp | Close)  # noqa: S101 - what follows a certain failure
+                then = self.after_failure(book, attempt, result, verdicts)
                 said = {"said": storable(result.detail)} if result.detail else None
                 code = storable(result.code) if result.code else None
                 book.failed(attempt, reason=result.reason, code=code, then=then, detail=said)
@@ -273,6 +309,21 @@ class Sender:
     def follow(self, book: Book, attempt: Attempt, failure: Failure) -> Decision:
         """Return what follows ``failure`` of ``attempt``, by the one rule for all dealers."""
         return decide(failure, self.case(book, attempt), self.policy)
+
+    def after_failure(
+        self, book: Book, attempt: Attempt, failure: Refused | NotTaken, verdicts: Verdicts
+    ) -> RetryAt | GiveUp | Close | Hold | MoveTo:
+        """Return what follows a certain failure: again, another dealer, waiting for a stop to end, or nothing here."""
+        then = self.follow(book, attempt, failure)
+        assert isinstance(then, RetryAt | GiveUp | Close)  # noqa: S101 - what follows a certain failure
+        if not isinstance(then, GiveUp):
+            return then
+        message = book.messages[attempt.message_id]
+        tried = {
+            a.dealer for a in book.attempts.values() if a.message_id == message.id and a.channel is attempt.channel
+        }
+        profile = self.config.profiles.get(message.profile)
+        return verdicts.on(message, attempt.dealer, attempt.channel, failure.reason, profile, tried)
 
     def ask_at(self, book: Book, attempt: Attempt) -> datetime:
         """Return when to find out what became of an attempt in doubt, or when to stop waiting for its receipt."""
@@ -311,13 +362,13 @@ class Sender:
 
 
 def claim(
-    book: Book, jobs: Sequence[Job], config: Config, *, handle: str | None, check_at: datetime
+    book: Book, jobs: Sequence[Job], config: Config, gate: Gate, *, handle: str | None, check_at: datetime
 ) -> list[tuple[Attempt, Message]]:
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
     deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer is not
-    configured any more has failed.
+    configured any more has failed; one that a stop bars goes to another dealer, or is held until the stop is over.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
@@ -339,9 +390,21 @@ def claim(
             book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)
         elif opens > book.now:
             book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
+        elif (stop := gate.bars(message)) is not None:
+            _turn_away(book, message, profile, stop, gate)
         else:
             claimed.append((book.open_attempt(message, handle=handle, check_at=check_at), message))
     return claimed
+
+
+def _turn_away(book: Book, message: Message, profile: Profile, stop: Stop, gate: Gate) -> None:
+    """Let ``message`` go another way, or hold it until ``stop`` is over; at its deadline it expires."""
+    why: dict[str, Any] = {"why": "stopped", "stop": str(stop.key), "stopped_for": stop.reason}
+    if other := other_dealer(message, profile, gate.stops, {message.dealer}):
+        book.turn_to(message, message.channel, other, detail=why)
+    else:
+        held_by = str(stop.key)
+        book.move(message, MessageState.SCHEDULED, due_at=message.deadline, held_by=held_by, detail=why)
 
 
 def _outgoing(attempt: Attempt, phone: str, content: Content) -> Outgoing:

@@ -285,9 +285,11 @@ class World:
         return [Job(MessageId(r["id"]), r["seq"], r["dealer"], Channel(r["channel"]), Lane(r["lane"])) for r in rows]
 
 
-def build(engine: AsyncEngine, dealer: FakeDealer, config: Config, vault: Vault, clock: HandClock) -> World:
+def build(
+    engine: AsyncEngine, dealer: FakeDealer, config: Config, vault: Vault, clock: HandClock, *others: FakeDealer
+) -> World:
     """Wire the parts as the dispatcher does."""
-    dealers: dict[str, Dealer] = {dealer.name: dealer}
+    dealers: dict[str, Dealer] = {each.name: each for each in (dealer, *others)}
     limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
     sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5)
     return World(

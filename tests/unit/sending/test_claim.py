@@ -15,6 +15,7 @@ from shared.contracts.states import AttemptState, Category, Channel, Lane, Messa
 from shared.ids import MessageId, new_id
 from shared.ledger.book import Book, Message
 from shared.sending.sender import Job, claim, runs
+from shared.sending.stops import Gate
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # in Seoul
 LEASE = timedelta(seconds=30)
@@ -40,7 +41,7 @@ def job_of(message: Message, *, seq: int | None = None) -> Job:
 
 def claim_one(message: Message, *jobs: Job, now: datetime = NOON) -> tuple[Book, int]:
     book = Book(now, {message.id: message})
-    claimed = claim(book, jobs or [job_of(message)], CONFIG, handle="G1", check_at=now + LEASE)
+    claimed = claim(book, jobs or [job_of(message)], CONFIG, Gate({}), handle="G1", check_at=now + LEASE)
     return book, len(claimed)
 
 

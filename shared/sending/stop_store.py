@@ -1,0 +1,133 @@
+"""Keeps stops in Postgres, shared by every replica, and lets go what they held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import text
+
+from shared.sending.stops import Scope, Seen, SeenIn, Stop, StopKey, after, probe_after
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_ALL = text("SELECT scope, dealer, name, reason, seen_in, failures, since, probe_at, probes FROM stops")
+_LOCK = text("""
+    SELECT scope, dealer, name, reason, seen_in, failures, since, probe_at, probes FROM stops
+    WHERE (scope, dealer, name) = (:scope, :dealer, :name) FOR UPDATE
+""")
+_SAVE = text("""
+    INSERT INTO stops (scope, dealer, name, reason, seen_in, failures, since, probe_at, probes)
+    VALUES (:scope, :dealer, :name, :reason, :seen_in, :failures, :since, :probe_at, :probes)
+    ON CONFLICT (scope, dealer, name) DO UPDATE
+    SET reason = excluded.reason, seen_in = excluded.seen_in, failures = excluded.failures, since = excluded.since,
+        probe_at = excluded.probe_at, probes = excluded.probes
+""")
+_DROP = text("DELETE FROM stops WHERE (scope, dealer, name) = (:scope, :dealer, :name)")
+_PROBE = text("""
+    UPDATE stops SET probes = probes + 1, probe_at = :next
+    WHERE (scope, dealer, name) = (:scope, :dealer, :name) AND probe_at <= :now
+""")
+_RELEASE = text("""
+    WITH free AS (
+        SELECT id FROM messages m
+        WHERE held_by IS NOT NULL AND NOT EXISTS (
+            SELECT FROM stops s
+            WHERE s.since IS NOT NULL AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
+        )
+        ORDER BY id LIMIT :n FOR UPDATE SKIP LOCKED
+    )
+    UPDATE messages m SET due_at = :now, held_by = NULL FROM free WHERE m.id = free.id
+""")
+_RELEASE_ONE = text("""
+    WITH one AS (SELECT id FROM messages WHERE held_by = :key ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    UPDATE messages m SET due_at = :now, held_by = NULL FROM one WHERE m.id = one.id
+""")
+
+
+async def load_stops(connection: AsyncConnection) -> dict[StopKey, Stop]:
+    """Return every stop, open or counting: there are few."""
+    return {stop.key: stop for stop in map(_stop, await connection.execute(_ALL))}
+
+
+async def note(
+    connection: AsyncConnection, seen: Mapping[StopKey, Seen], seen_in: SeenIn, *, world_now: datetime
+) -> dict[StopKey, Stop]:
+    """Take in what a batch showed; return the stops of these keys, as they are now."""
+    found: dict[StopKey, Stop] = {}
+    for key in sorted(seen):
+        row = (await connection.execute(_LOCK, _named(key))).one_or_none()
+        was = _stop(row) if row is not None else None
+        now = after(was, key, seen[key], seen_in, now=world_now)
+        if now is None and was is not None:
+            await connection.execute(_DROP, _named(key))
+            if was.is_open:
+                structlog.get_logger().warning("stop.closed", stop=str(key), reason=was.reason)
+        elif now is not None and now != was:
+            await _save(connection, now)
+            if now.is_open and not (was and was.is_open):
+                structlog.get_logger().error("stop.opened", stop=str(key), reason=now.reason)
+        if now is not None:
+            found[key] = now
+    return found
+
+
+async def open_stop(connection: AsyncConnection, stop: Stop) -> None:
+    """Write down a stop that was not found by counting (receipts fell silent, for example)."""
+    await _save(connection, stop)
+
+
+async def take_probe(connection: AsyncConnection, stop: Stop, *, world_now: datetime) -> bool:
+    """Return whether this process may let one message through an open stop, to see whether it is over."""
+    following = world_now + probe_after(stop.reason, stop.probes + 1)
+    taken = await connection.execute(_PROBE, {**_named(stop.key), "now": world_now, "next": following})
+    return bool(taken.rowcount)
+
+
+async def lift(connection: AsyncConnection, key: StopKey) -> bool:
+    """End a stop by an operator's word; return whether there was one."""
+    return bool((await connection.execute(_DROP, _named(key))).rowcount)
+
+
+async def release(connection: AsyncConnection, *, now: datetime, world_now: datetime, limit: int = 1000) -> int:
+    """Let go up to ``limit`` held messages whose stop is over, and one of each stop whose probe is due."""
+    freed = (await connection.execute(_RELEASE, {"n": limit, "now": now})).rowcount
+    for stop in (await load_stops(connection)).values():
+        if stop.is_open and stop.probe_at is not None and stop.probe_at <= world_now:
+            await connection.execute(_RELEASE_ONE, {"key": str(stop.key), "now": now})
+    return int(freed)
+
+
+async def _save(connection: AsyncConnection, stop: Stop) -> None:
+    await connection.execute(
+        _SAVE,
+        {
+            **_named(stop.key),
+            "reason": stop.reason,
+            "seen_in": stop.seen_in,
+            "failures": stop.failures,
+            "since": stop.since,
+            "probe_at": stop.probe_at,
+            "probes": stop.probes,
+        },
+    )
+
+
+def _named(key: StopKey) -> dict[str, str]:
+    return {"scope": key.scope, "dealer": key.dealer, "name": key.name}
+
+
+def _stop(row: Row[Any]) -> Stop:
+    return Stop(
+        key=StopKey(Scope(row.scope), row.dealer, row.name),
+        reason=row.reason,
+        seen_in=SeenIn(row.seen_in),
+        failures=row.failures,
+        since=row.since,
+        probe_at=row.probe_at,
+        probes=row.probes,
+    )

@@ -1,0 +1,246 @@
+"""Stops: a cause that fails every next message as well is stopped at the first few, and the rest is held.
+
+A stop has a scope: a dealer (no balance, bad credentials, or simply down), a profile at a dealer, a sender number, a
+template. It is *counting* while failures follow one another, *open* once they were enough; then messages go another
+route where there is one, else they are held with the reason shown. A probe, one message at a time, finds out whether it
+is over; an operator may lift it. Pure rules; ``shared.sending.stop_store`` keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shared.contracts.states import Channel
+from shared.ledger.book import GiveUp, Hold, Message, MoveTo
+from shared.routes import choose_route
+
+if TYPE_CHECKING:
+    from shared.config import Profile, Route
+
+
+class Scope(StrEnum):
+    """What a stop stops."""
+
+    DEALER = "dealer"
+    PROFILE = "profile"  # a profile's Kakao channel, at a dealer
+    SENDER = "sender"  # a profile's sender number, at a dealer
+    TEMPLATE = "template"  # at a dealer
+
+
+class SeenIn(StrEnum):
+    """Where the failures showed: what shows there again tells whether they are over."""
+
+    ANSWER = "answer"
+    RECEIPT = "receipt"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StopKey:
+    """What is stopped; ``name`` is a profile's or a template's, empty for a dealer."""
+
+    scope: Scope
+    dealer: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.scope, self.dealer, self.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop as it is kept. ``since`` is None while it counts. Times are the world's."""
+
+    key: StopKey
+    reason: str
+    seen_in: SeenIn
+    failures: int
+    since: datetime | None = None
+    probe_at: datetime | None = None
+    probes: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages are held for it."""
+        return self.since is not None
+
+
+_REASONS = {
+    Scope.DEALER: ("auth_failed", "account_suspended", "no_balance", "kakao_config", "dealer_unavailable"),
+    Scope.PROFILE: ("sender_profile_invalid", "sender_profile_blocked"),
+    Scope.SENDER: ("sender_number_unregistered", "sender_number_blocked"),
+    Scope.TEMPLATE: ("template_not_found", "template_not_approved", "template_mismatch", "button_mismatch"),
+}
+_SCOPES = {reason: scope for scope, reasons in _REASONS.items() for reason in reasons}
+
+FEW = 3
+"""failures in a row that open a stop, where somebody must mend something"""
+FEW_CALLS = 5
+"""calls in a row that open one for a dealer that is away"""
+
+AWAY = "dealer_unavailable"
+"""A dealer that is down comes back by itself, and soon: it is probed at other times than what somebody must mend."""
+
+_FIRST_PROBE = {True: timedelta(seconds=5), False: timedelta(seconds=30)}
+_LAST_PROBE = {True: timedelta(minutes=2), False: timedelta(minutes=30)}
+
+
+def key_for(reason: str, *, channel: Channel, dealer: str, profile: str, template: str) -> StopKey | None:
+    """Return what ``reason`` would stop; None where it is one message's own trouble."""
+    match _SCOPES.get(reason):
+        case Scope.DEALER:
+            return StopKey(Scope.DEALER, dealer)
+        case Scope.PROFILE if not channel.is_text:
+            return StopKey(Scope.PROFILE, dealer, profile)
+        case Scope.TEMPLATE if not channel.is_text:
+            return StopKey(Scope.TEMPLATE, dealer, template)
+        case Scope.SENDER if channel.is_text:
+            return StopKey(Scope.SENDER, dealer, profile)
+        case _:
+            return None
+
+
+def keys_of(message: Message, dealer: str | None = None) -> tuple[StopKey, ...]:
+    """Return every stop that would hold ``message``, were it to go through ``dealer`` (default: its own)."""
+    at = dealer or message.dealer
+    if message.channel.is_text:
+        return StopKey(Scope.DEALER, at), StopKey(Scope.SENDER, at, message.profile)
+    return (
+        StopKey(Scope.DEALER, at),
+        StopKey(Scope.PROFILE, at, message.profile),
+        StopKey(Scope.TEMPLATE, at, message.template),
+    )
+
+
+def enough(reason: str) -> int:
+    """Return how many failures in a row open a stop."""
+    return FEW_CALLS if reason == AWAY else FEW
+
+
+def probe_after(reason: str, probes: int) -> timedelta:
+    """Return how long after the ``probes``-th probe the next one goes: doubled, up to a ceiling."""
+    away = reason == AWAY
+    return min(_FIRST_PROBE[away] * (1 << min(probes, 10)), _LAST_PROBE[away])
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a batch showed of one key: ``failures`` for ``reason``, and whether anything got through."""
+
+    failures: int = 0
+    reason: str = ""
+    succeeded: bool = False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What a batch showed, by key. Successes count only for what is counted or open already."""
+
+    known: Mapping[StopKey, Stop]
+    seen: dict[StopKey, Seen] = field(default_factory=dict)
+
+    def failure(self, message: Message, channel: Channel, dealer: str, reason: str) -> None:
+        """Take in that a message failed, for a reason that may be everybody's."""
+        key = key_for(reason, channel=channel, dealer=dealer, profile=message.profile, template=message.template)
+        if key is not None:
+            seen = self.seen.setdefault(key, Seen())
+            seen.reason = reason
+            seen.failures = 1 if reason == AWAY else seen.failures + 1  # one call, however many messages it carried
+
+    def success(self, message: Message, dealer: str) -> None:
+        """Take in that a message got through."""
+        for key in keys_of(message, dealer):
+            if key in self.known:
+                self.seen.setdefault(key, Seen()).succeeded = True
+
+
+def after(stop: Stop | None, key: StopKey, seen: Seen, seen_in: SeenIn, *, now: datetime) -> Stop | None:
+    """Return the stop that follows from ``seen``; None for none.
+
+    A success where the failures showed ends it, open or counting; failures are added up, and open it once there are
+    enough; failures of an open one put off its next probe.
+    """
+    if seen.succeeded:
+        return None if stop is None or stop.seen_in is seen_in else stop
+    if not seen.failures:
+        return stop
+    if stop is not None and stop.is_open and stop.reason != seen.reason:
+        return stop  # what it was opened for is not what failed now
+    if stop is not None and stop.is_open:
+        return Stop(
+            key, seen.reason, stop.seen_in, stop.failures + seen.failures, stop.since, stop.probe_at, stop.probes
+        )
+    failures = seen.failures + (stop.failures if stop else 0)
+    if failures < enough(seen.reason):
+        return Stop(key, seen.reason, seen_in, failures)
+    return Stop(key, seen.reason, seen_in, failures, now, now + probe_after(seen.reason, 0))
+
+
+def other_dealer(
+    message: Message, profile: Profile, stops: Mapping[StopKey, Stop], tried: Collection[str]
+) -> str | None:
+    """Return the dealer of the next of the profile's routes that nothing stops and that was not tried, or None."""
+    if message.channel.is_text:
+        return None
+
+    def usable(route: Route) -> bool:
+        return route.dealer not in tried and holds(stops, keys_of(message, route.dealer)) is None
+
+    found = choose_route(profile.routes, message.id, usable)
+    return found.dealer if found else None
+
+
+@dataclass(slots=True)
+class Gate:
+    """What a batch may pass: the stops that were read with it, and the probes this process may send."""
+
+    stops: Mapping[StopKey, Stop]
+    probes: set[StopKey] = field(default_factory=set)
+
+    def bars(self, message: Message) -> Stop | None:
+        """Return the stop that holds ``message``; None lets it pass, and may use up a probe."""
+        barring = [stop for key in keys_of(message) if (stop := self.stops.get(key)) is not None and stop.is_open]
+        if still := next((stop for stop in barring if stop.key not in self.probes), None):
+            return still
+        self.probes -= {stop.key for stop in barring}
+        return None
+
+
+def holds(stops: Mapping[StopKey, Stop], keys: Iterable[StopKey]) -> Stop | None:
+    """Return the first open stop among ``keys``."""
+    return next((stop for key in keys if (stop := stops.get(key)) is not None and stop.is_open), None)
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What becomes of messages that fail for everybody's reason: the first few fail, the rest is moved or held."""
+
+    before: Mapping[StopKey, Stop]
+    now: Mapping[StopKey, Stop]
+    spent: dict[StopKey, int] = field(default_factory=dict)
+
+    def on(
+        self,
+        message: Message,
+        dealer: str,
+        channel: Channel,
+        reason: str,
+        profile: Profile | None,
+        tried: Collection[str],
+    ) -> GiveUp | Hold | MoveTo:
+        """Return what follows a certain failure of ``message``."""
+        key = key_for(reason, channel=channel, dealer=dealer, profile=message.profile, template=message.template)
+        if key is None:
+            return GiveUp()
+        if profile is not None and (other := other_dealer(message, profile, self.now, tried)) is not None:
+            return MoveTo(other)
+        stop = self.now.get(key)
+        if stop is None or not stop.is_open or reason == AWAY:
+            return GiveUp()
+        was = self.before.get(key)
+        first = self.spent.get(key, was.failures if was else 0)
+        self.spent[key] = first + 1
+        return GiveUp() if first < enough(reason) else Hold(str(key), message.deadline)
