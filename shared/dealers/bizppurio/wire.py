@@ -146,7 +146,7 @@ def _friendtalk_of(brand: BrandMessage) -> dict[str, Any]:
     if brand.image is not None:
         if not brand.image.startswith(("https://", "http://")):
             raise Unfit("invalid_attachment", "image: Bizppurio wants the address that its console gave the image")
-        content["image"] = {"img_url": brand.image}
+        content["image"] = {"img_url": str(brand.image)}
         if brand.image_link is not None:
             content["image"]["img_link"] = brand.image_link
     elif brand.wide or brand.image_link is not None:
@@ -165,7 +165,7 @@ def _text_of(channel: Channel, text: Text) -> dict[str, Any]:
         _check_bytes("subject", text.subject, SUBJECT_BYTES)
         content["subject"] = text.subject
     if text.images:
-        content["file"] = [{"type": "IMG", "key": key} for key in text.images]
+        content["file"] = [{"type": "IMG", "key": str(key)} for key in text.images]
     return content
 
 
