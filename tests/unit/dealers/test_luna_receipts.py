@@ -79,6 +79,7 @@ def test_a_delivery() -> None:
         ("3016", "AT", False, "template_mismatch", None),
         ("3016", "SMS", False, "sender_number_blocked", Channel.SMS),
         ("3018", "AT", False, "inactive_kakao_user", None),
+        ("3018", "FT", False, "not_friend", None),
         ("3018", "SMS", False, "sender_number_blocked", Channel.SMS),
         ("3019", "AT", False, "not_kakao_user", None),
         ("3022", "FI", False, "night_ban", None),
