@@ -43,13 +43,16 @@ class Webhooks:
         config: WebhookConfig,
         encode: Callable[[Sequence[Event]], bytes],
         headers: Callable[[str], Mapping[str, str]],
+        answered: Callable[[Sequence[Event], bytes], bool] = lambda _events, _body: True,
     ) -> None:
+        """``answered`` says whether the body of a 200 is the answer that this dealer wants."""
         self.config = config
         self.url = config.url
         self.secret = config.secret.get_secret_value()
         self.counted: Counter[str] = Counter()
         self._encode = encode
         self._headers = headers
+        self._answered = answered
         self._ids = itertools.count(1)
         self._waiting: deque[_Batch] = deque()
         self._fresh: deque[Event] = deque()
@@ -117,16 +120,16 @@ class Webhooks:
 
     async def _post(self, session: aiohttp.ClientSession, batch: _Batch) -> None:
         self.counted["posts"] += 1
-        status = 0
+        taken = False
         if self.url is not None:
             try:
                 async with session.post(
                     self.url, data=self._encode(batch.events), headers=self._headers(self.secret)
                 ) as answer:
-                    status = answer.status
+                    taken = answer.status == 200 and self._answered(batch.events, await answer.read())  # noqa: PLR2004 - the one answer that counts
             except (aiohttp.ClientError, TimeoutError, OSError):
                 self.counted["unreachable"] += 1
-        if status == 200:  # noqa: PLR2004 - the one answer that counts
+        if taken:
             self.counted["events_taken"] += len(batch.events)
             self._let_go(batch)
             return
