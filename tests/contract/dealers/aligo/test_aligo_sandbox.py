@@ -260,9 +260,9 @@ async def test_every_claim_holds_when_anything_may_break(seed: int) -> None:
                     surely.add(one.to)
                 elif isinstance(result, Refused | NotTaken):
                     never.add(one.to)
-            for one, found in zip(attempts(batch, results), await dealer.lookup(attempts(batch, results)), strict=True):
-                if isinstance(found, Report):
-                    surely.add(one.to)
+            asked = attempts(batch, results)
+            found = zip(asked, await dealer.lookup(asked), strict=True)
+            surely |= {open_.to for open_, told in found if isinstance(told, Report)}
         gone = left(sandbox)
     assert surely
     assert surely <= gone.keys()
