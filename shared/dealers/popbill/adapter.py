@@ -200,7 +200,7 @@ class Popbill(Dealer):
             return None
         try:
             return wire.read_point(outcome.body)
-        except (wire.Unreadable, OverflowError, ValueError):
+        except wire.Unreadable:
             return None
 
     async def check(self, sender_keys: Sequence[str], sender_numbers: Sequence[str]) -> list[Checked]:

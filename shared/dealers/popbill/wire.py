@@ -288,7 +288,7 @@ class _Receipt(msgspec.Struct, rename="camel"):
 
 
 class _Point(msgspec.Struct, rename="camel"):
-    remain_point: float
+    remain_point: Any = None
 
 
 _T = TypeVar("_T")
@@ -312,7 +312,11 @@ def read_receipt_num(body: bytes) -> str | None:
 
 def read_point(body: bytes) -> int:
     """Return the points left (a point is a KRW). Raises ``Unreadable``."""
-    return int(read(body, _Point).remain_point)
+    point = read(body, _Point).remain_point  # written as a number or in quotes: its SDK takes both
+    try:
+        return int(float(point))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Unreadable("remainPoint is no number") from error
 
 
 def read_sent(service: Service, body: bytes) -> tuple[list[Sent], bool | None]:
