@@ -22,6 +22,7 @@ ALIMTALK_CHARACTERS = 1000
 BRAND_CHARACTERS = 1300
 BRAND_WIDE_CHARACTERS = 76
 MMS_IMAGES = 3
+_ITEMS = range(2, 11)
 
 _ALIMTALK_BUTTONS = frozenset({"WL", "AL", "DS", "BK", "MD", "AC"})
 _BRAND_BUTTONS = frozenset({"WL", "AL", "BK", "MD", "BC", "BT", "BF"})
@@ -92,7 +93,7 @@ def encode(some: Sequence[Outgoing]) -> bytes:
             }
     body["messages"] = messages
     if isinstance(first, Text) and first.images:
-        body["files"] = [{"fileId": image} for image in first.images]
+        body["files"] = [{"fileId": str(image)} for image in first.images]
     return msgspec.json.encode(body)
 
 
@@ -115,7 +116,7 @@ def _message_of(outgoing: Outgoing) -> dict[str, Any]:
                 countryCode="82",
                 to=outgoing.to,
                 content=brand.text,
-                image=_set(imageId=brand.image, imageLink=brand.image_link) or None,
+                image=_set(imageId=brand.image and str(brand.image), imageLink=brand.image_link) or None,
                 buttons=[_button(button) for button in brand.buttons] or None,
                 useSmsFailover=False,
             )
@@ -193,6 +194,10 @@ def _alimtalk_refusal(alimtalk: AlimTalk) -> Refused | None:
     for what, is_set in lacking.items():
         if is_set:
             return _cannot_carry(what)
+    if not alimtalk.text:
+        return Refused("invalid_request", "", "no text")
+    if alimtalk.items and len(alimtalk.items) not in _ITEMS:
+        return Refused("invalid_request", "", f"{len(alimtalk.items)} items; a list has 2 to 10")
     if len(alimtalk.text) > ALIMTALK_CHARACTERS:
         return Refused("content_too_long", "", f"over {ALIMTALK_CHARACTERS} characters")
     return _button_refusal(alimtalk.buttons, _ALIMTALK_BUTTONS)
@@ -201,6 +206,8 @@ def _alimtalk_refusal(alimtalk: AlimTalk) -> Refused | None:
 def _brand_refusal(brand: BrandMessage) -> Refused | None:
     if not brand.advertising:
         return _cannot_carry("a brand message that is no advertisement")
+    if not brand.text:
+        return Refused("invalid_request", "", "no text")
     if brand.image is None and (brand.wide or brand.image_link):
         return Refused("invalid_request", "", "a wide message, and a link of an image, want an image")
     most = BRAND_WIDE_CHARACTERS if brand.wide else BRAND_CHARACTERS
@@ -213,6 +220,13 @@ def _button_refusal(buttons: Sequence[Button], kinds: frozenset[str]) -> Refused
     for button in buttons:
         if button.kind not in kinds:
             return _cannot_carry(f"a button {button.kind}")
+        wanted = {
+            "WL": (button.url_mobile,),
+            "AL": (button.scheme_android, button.scheme_ios),
+            "BF": (button.biz_form_id,),
+        }
+        if not all(wanted.get(button.kind, (True,))):
+            return Refused("invalid_request", "", f"a button {button.kind} lacks what SENS wants of it")
         known = {"chat_extra": button.chat_extra, "chat_event": button.chat_event, "phone": button.phone}
         plugin = {"plugin_id": button.plugin_id, "relay_id": button.relay_id}
         bought = {"one_click_id": button.one_click_id, "product_id": button.product_id}
@@ -224,19 +238,18 @@ def _button_refusal(buttons: Sequence[Button], kinds: frozenset[str]) -> Refused
 
 
 def _text_refusal(channel: Channel, text: Text) -> Refused | None:
-    for what in (text.text, text.subject or "" if channel is not Channel.SMS else ""):
-        if lost := uncarried(what):
-            return Refused("content_charset", "", f"no carrier brings {lost[0]!r} (U+{ord(lost[0]):04X})")
+    subject = "" if channel is Channel.SMS else text.subject or ""
+    if not text.text:
+        return Refused("invalid_request", "", "no text")
+    if lost := uncarried(text.text + subject):
+        return Refused("content_charset", "", f"no carrier brings {lost[0]!r} (U+{ord(lost[0]):04X})")
     most = SMS_BYTES if channel is Channel.SMS else LMS_BYTES
-    if (length := byte_length(text.text)) > most:
-        return Refused("content_too_long", "", f"{length} bytes, at most {most}")
-    if channel is not Channel.SMS and (length := byte_length(text.subject or "")) > SUBJECT_BYTES:
-        return Refused("content_too_long", "", f"a subject of {length} bytes, at most {SUBJECT_BYTES}")
+    for what, words, limit in (("a text", text.text, most), ("a subject", subject, SUBJECT_BYTES)):
+        if (length := byte_length(words)) > limit:
+            return Refused("content_too_long", "", f"{what} of {length} bytes, at most {limit}")
     if channel is Channel.MMS and not 0 < len(text.images) <= MMS_IMAGES:
         return Refused("invalid_attachment", "", f"an MMS has one to {MMS_IMAGES} images")
-    if channel is not Channel.MMS and text.images:
-        return _cannot_carry(f"images of an {channel.upper()}")
-    return None
+    return _cannot_carry(f"images of an {channel.upper()}") if text.images and channel is not Channel.MMS else None
 
 
 def _cannot_carry(what: str) -> Refused:

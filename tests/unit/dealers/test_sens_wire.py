@@ -125,6 +125,20 @@ def test_a_text_that_calls_itself_an_advertisement_is_sent_as_one(text: str, exp
             "chat_extra",
             id="chat-extra",
         ),
+        pytest.param(
+            Channel.ALIMTALK, alimtalk(buttons=(Button("WL", "x"),)), "invalid_request", "WL", id="wl-no-link"
+        ),
+        pytest.param(
+            Channel.ALIMTALK,
+            alimtalk(buttons=(Button("AL", "x", scheme_ios="a://"),)),
+            "invalid_request",
+            "AL",
+            id="al-one-scheme",
+        ),
+        pytest.param(Channel.ALIMTALK, alimtalk(items=(Item("a", "b"),)), "invalid_request", "2 to 10", id="one-item"),
+        pytest.param(Channel.ALIMTALK, alimtalk(text=""), "invalid_request", "no text", id="no-alimtalk"),
+        pytest.param(Channel.FRIENDTALK, BrandMessage("@a", ""), "invalid_request", "no text", id="no-brand"),
+        pytest.param(Channel.SMS, Text("02", ""), "invalid_request", "no text", id="no-sms"),
         pytest.param(Channel.ALIMTALK, alimtalk(text="가" * 1001), "content_too_long", "1000", id="long"),
         pytest.param(Channel.ALIMTALK, alimtalk(text="\ud800"), "content_charset", "surrogate", id="no-text"),
         pytest.param(
