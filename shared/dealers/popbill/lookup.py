@@ -7,6 +7,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shared.clock import SEOUL
 from shared.contracts.states import Channel
 from shared.dealers.base import LookupResult, NotFound, OpenAttempt, Report, StillUnknown
@@ -97,7 +99,8 @@ class Lookup:
             return StillUnknown("the answer to a search cannot be read")
         ours = [sent for sent in found.sent if sent.request_num == attempt.request_key]
         if ours:
-            reports = [self._report(sent, attempt, None, outcome.body) for sent in ours]
+            # each with its own row alone: a search may show what others were sent
+            reports = [self._report(sent, attempt, None, msgspec.json.encode(sent)) for sent in ours]
             return next((report for report in reports if report.delivered), reports[0])
         if attempt.dealer_message_id is not None:
             return StillUnknown("a request that was taken is not found")

@@ -220,6 +220,7 @@ async def test_a_search_may_find_what_the_number_did_not(fake: FakeGateway, deal
     [report] = await dealer.lookup([attempt(TALK)])
     assert isinstance(report, Report)
     assert (report.delivered, report.dealer_message_id) == (None, RECEIPT)
+    assert b"another" not in report.raw
 
 
 @pytest.mark.parametrize(
