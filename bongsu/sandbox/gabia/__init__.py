@@ -1,0 +1,1 @@
+"""Gabia (가비아), as its public clients show it."""
