@@ -43,6 +43,11 @@ class Item(msgspec.Struct, rename="camel"):
         return "0" + digits[2:].removeprefix("0") if digits.startswith("82") else digits
 
     @property
+    def is_named(self) -> bool:
+        """Whether it tells the whole number, none of it masked."""
+        return isinstance(self.to, str) and re.fullmatch(r"\+?[\d -]{9,}", self.to) is not None
+
+    @property
     def at(self) -> datetime | None:
         """Return when it was done with; None where the time does not say whose it is, as in the documents."""
         try:

@@ -95,6 +95,8 @@ class Lookup:
                 self._results[attempt.request_key] = StillUnknown("its request is not listed")
             elif not attempt.to:
                 self._results[attempt.request_key] = StillUnknown("its number is not known any more")
+            elif not found and not all(item.is_named for item, _ in listed):
+                self._results[attempt.request_key] = StillUnknown("the list of its request hides numbers")
             elif not found:
                 self._results[attempt.request_key] = NotFound("not in the list of its request")
             elif len(found) > 1:

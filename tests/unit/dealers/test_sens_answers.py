@@ -363,6 +363,11 @@ async def test_a_list_without_states_leads_to_the_message_itself() -> None:
         pytest.param(answer(request(), 200), StillUnknown("its request is not listed"), id="empty"),
         pytest.param(answer(request(listed(2)), 200), NotFound("not in the list of its request"), id="others-only"),
         pytest.param(
+            answer(request(listed(2), listed(1, to="010****0001")), 200),
+            StillUnknown("the list of its request hides numbers"),
+            id="masked",
+        ),
+        pytest.param(
             answer(request(listed(1), listed(1)), 200),
             StillUnknown("its number stands twice in its request"),
             id="twice",

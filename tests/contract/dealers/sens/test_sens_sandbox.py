@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ from bongsu.sandbox import CallFault, FaultProfile, Operation, Profile, Sandbox
 from bongsu.sandbox.profile import BadProfile, CallFaults, DealerProfile, Fates, Limits, Receipts, spread
 from bongsu.sandbox.sens.dialect import DEFAULT_ACCESS_KEY, DEFAULT_CHANNEL, DEFAULT_SERVICE_ID, DEFAULT_TEMPLATE
 from bongsu.sandbox.server import SandboxSettings
+from shared.config import load_config
 from shared.contracts.states import Channel
 from shared.dealers.base import (
     Accepted,
@@ -30,6 +33,7 @@ from shared.dealers.base import (
     Text,
     Uploaded,
 )
+from shared.dealers.registry import build_dealers
 from shared.dealers.sens.adapter import Sens
 from shared.dealers.sens.gateway import signature
 from shared.dealers.templates import TemplateStatus
@@ -349,3 +353,15 @@ def test_an_option_that_it_does_not_know_is_refused_at_start() -> None:
     profile = Profile(dealers={"sens": DealerProfile(options={"acess_key": "x"})})
     with pytest.raises(BadProfile, match="acess_key"):
         Sandbox(SandboxSettings(profile=profile))
+
+
+def test_the_configuration_that_the_page_shows_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[4] / "docs/dealers/sens.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"\$\{(\w+)\}", shown):
+        monkeypatch.setenv(name, "made-up")
+    path = tmp_path / "bongsu.yaml"
+    path.write_text(shown, encoding="utf-8")
+    built = build_dealers(load_config(path))
+    assert built["sens"].capabilities.max_batch == 50
+    assert Channel.MMS in built["sens"].capabilities.channels
