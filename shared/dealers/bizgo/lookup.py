@@ -60,8 +60,10 @@ class Lookup:
         found = [
             self._reports.report_of(message, raw, request_key=request_key)
             for message, raw in said
-            if message.id == dealer_message_id and message.key in (None, request_key)
+            if message.id == dealer_message_id and message.key in (None, request_key) and not message.is_failover
         ]
+        if said and not found:
+            return StillUnknown("the answer is about another message")
         return _best(found) if found else NotFound()
 
     async def by_key(self, request_key: str) -> Report | NotFound | StillUnknown:
@@ -75,22 +77,26 @@ class Lookup:
         found = [
             self._reports.report_of(message, raw)
             for message, raw in said
-            if message.id and message.key == request_key and message.response_code != wire.ALREADY_TAKEN
+            if message.id
+            and message.key == request_key
+            and message.response_code != wire.ALREADY_TAKEN
+            and not message.is_failover
         ]
         return _best(found) if found else NotFound()
 
     def _read(self, outcome: Outcome) -> list[tuple[wire.Message, bytes]] | StillUnknown:
-        """Return the messages of an inquiry: those of Bizgo's own failover left out, none for A820 (no such data)."""
+        """Return the messages of an inquiry, none for A820 (no such data)."""
         said = self._gateway.read(outcome)
         if isinstance(said, Refused) and said.code == wire.NO_SUCH_DATA:
             return []
         if not isinstance(said, Said):
             return _unknown(said)
+        if not said.is_ok:
+            return StillUnknown(f"code {said.code}")
         try:
-            messages = wire.read_messages(said.data) if said.is_ok else []
+            return wire.read_messages(said.data)
         except wire.Unreadable:
             return StillUnknown("the answer cannot be read")
-        return [(message, raw) for message, raw in messages if message.fallback != "Y"]
 
 
 def _unknown(failed: NotTaken | Refused | Ambiguous) -> StillUnknown:

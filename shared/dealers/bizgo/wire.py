@@ -100,6 +100,11 @@ class Message(msgspec.Struct, rename="camel"):
         return code_of(self.report_code)
 
     @property
+    def is_failover(self) -> bool:
+        """Whether it went over a channel that Bizgo fell back to, which no request of ours asks for."""
+        return bool(self.fallback == "Y")
+
+    @property
     def channel(self) -> Channel | None:
         """Return the channel its service stands for; None where that is not one channel."""
         return _SERVICES.get(self.service_type) if isinstance(self.service_type, str) else None
