@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -285,9 +286,9 @@ class Nhn(Dealer):
 
     async def _upload_mms(self, name: str, image: bytes) -> Uploaded | Refused | NotTaken:
         assert self._sms is not None  # noqa: S101 - asked before
-        stem = name.rpartition(".")[0] or name or "image"
+        stem = re.sub(r"[^\w-]", "", name.rpartition(".")[0] or name, flags=re.ASCII)
         body = {
-            "fileName": f"{stem[: MAX_FILE_NAME - 4]}.jpg",  # another extension is refused (-2003)
+            "fileName": f"{stem[: MAX_FILE_NAME - 4] or 'image'}.jpg",  # another extension is refused (-2003)
             "createUser": "bongsu",
             "fileBody": base64.b64encode(image).decode(),
         }

@@ -197,12 +197,13 @@ def records_of(body: bytes) -> tuple[list[Record], int]:
     return records, max(len(items), total if type(total) is int else 0)
 
 
-def single_of(body: bytes) -> Record:
-    """Read one message. Raises ``Unreadable``."""
+def single_of(body: bytes) -> Record | None:
+    """Read one message, None where the answer holds none. Raises ``Unreadable``."""
     answer = parsed(body)
-    record = record_of(at_path(answer, "message") or at_path(answer, "body", "data"))
-    if record is None:
-        raise Unreadable("no message")
+    item = at_path(answer, "message") or at_path(answer, "body", "data")
+    record = record_of(item)
+    if record is None and item:
+        raise Unreadable("a message without a name")
     return record
 
 

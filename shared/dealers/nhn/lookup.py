@@ -20,7 +20,7 @@ from shared.dealers.nhn import answers, wire
 from shared.dealers.nhn.gateway import Said, scrubbed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from shared.dealers.http import Query
@@ -35,18 +35,21 @@ ASK_WITHIN = 20.0
 """seconds in which the calls of one lookup begin; what is not asked by then is asked the next time"""
 
 _NO_SUCH_MESSAGE = "-1016"
+_FOR_ALL = frozenset({"-1000", "-1001", "-1002", "-1004", "-1008", "-4004", "-4005", "-9999"})
+"""errors that every next call would meet as well: keys, addresses, NHN's own trouble"""
 
 
 class _Trouble(Exception):
-    """NHN cannot be asked now; ``result`` says so."""
+    """A call told nothing; ``result`` says so. ``for_all``: the next ones would not either."""
 
-    def __init__(self, result: StillUnknown) -> None:
+    def __init__(self, result: StillUnknown, *, for_all: bool = False) -> None:
         super().__init__(result.detail)
         self.result = result
+        self.for_all = for_all
 
 
 class Lookup:
-    """One lookup; after the first trouble it asks nothing more."""
+    """One lookup; after a trouble that is not one message's own it asks nothing more."""
 
     def __init__(
         self,
@@ -78,10 +81,19 @@ class Lookup:
             if (parts := answers.parts_of(attempt.dealer_message_id)) is not None:
                 requests[attempt.channel, parts[0]].append((attempt, parts[1]))
         for (channel, request_id), some in requests.items():
-            await self._by_request(channel, request_id, some)
+            await self._noting([attempt for attempt, _ in some], self._by_request(channel, request_id, some))
         for attempt in attempts:
             if attempt.request_key not in self._results:
-                self._results[attempt.request_key] = await self._by_key(attempt)
+                await self._noting([attempt], self._by_key(attempt))
+
+    async def _noting(self, attempts: Sequence[OpenAttempt], asking: Awaitable[None]) -> None:
+        """Ask, and note a trouble that is these attempts' own. Raises ``_Trouble`` for one that is not."""
+        try:
+            await asking
+        except _Trouble as trouble:
+            if trouble.for_all:
+                raise
+            self._results |= {attempt.request_key: trouble.result for attempt in attempts}
 
     async def _by_request(self, channel: Channel, request_id: str, some: Sequence[tuple[OpenAttempt, int]]) -> None:
         """Read the messages of a request: the one that is asked for, or all where several are."""
@@ -100,7 +112,10 @@ class Lookup:
             else:
                 self._results[attempt.request_key] = answers.report_of(found, channel, self._meaning_of)
 
-    async def _by_key(self, attempt: OpenAttempt) -> LookupResult:
+    async def _by_key(self, attempt: OpenAttempt) -> None:
+        self._results[attempt.request_key] = await self._searched(attempt)
+
+    async def _searched(self, attempt: OpenAttempt) -> LookupResult:
         """Search for our key. Whatever else comes back, the search did not do what it was asked for."""
         place, now = wire.PLACES[attempt.channel], self._now().astimezone(SEOUL)
         start, end = place.dates
@@ -140,7 +155,7 @@ class Lookup:
     async def _call(self, channel: Channel, *path: str, query: Query = ()) -> Result:
         service = self._service_of(channel)
         if service is None:
-            raise _Trouble(StillUnknown("the account has no keys of the SMS service"))
+            raise _Trouble(StillUnknown("the account has no keys of the SMS service"))  # others may be of Kakao's
         return await service.call("GET", wire.PLACES[channel].prefix, *path, query=query)
 
 
@@ -150,11 +165,13 @@ def _ok(result: Result) -> bytes:
         case Said(successful=True, answer=answer) if answer.status == HTTPStatus.OK:
             return answer.body
         case Said(code=code, words=words, answer=answer):
-            raise _Trouble(StillUnknown(f"the lookup answered {code}: {scrubbed(words)}", answer.retry_after))
+            for_all = code in _FOR_ALL or answer.status >= HTTPStatus.TOO_MANY_REQUESTS
+            said = StillUnknown(f"the lookup answered {code}: {scrubbed(words)}", answer.retry_after)
+            raise _Trouble(said, for_all=for_all)
         case Answer(status=status, retry_after=wait):
-            raise _Trouble(StillUnknown(f"the lookup answered HTTP {status}", wait))
+            raise _Trouble(StillUnknown(f"the lookup answered HTTP {status}", wait), for_all=True)
         case _:
-            raise _Trouble(StillUnknown(result.detail))
+            raise _Trouble(StillUnknown(result.detail), for_all=True)
 
 
 def best(reports: Sequence[Report]) -> Report:

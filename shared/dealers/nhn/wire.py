@@ -122,7 +122,7 @@ def _shared(outgoing: Outgoing) -> dict[str, Any]:
                 "content": brand.text,
             }
             if brand.image is not None:
-                body["image"] = _present({"imageUrl": brand.image, "imageLink": brand.image_link})
+                body["image"] = _present({"imageUrl": str(brand.image), "imageLink": brand.image_link})
             if brand.buttons:
                 body["buttons"] = [_brand_button(button) for button in brand.buttons]
             return body

@@ -109,7 +109,7 @@ def test_nothing_but_the_code_of_success_is_a_delivery(
     delivered: bool | None,  # noqa: FBT001 - a row
     reason: str | None,
 ) -> None:
-    [report] = read(text_hook(**fields))
+    [report] = read({**text_hook(), **fields})
     assert (report.delivered, report.reason) == (delivered, reason)
 
 
