@@ -207,6 +207,12 @@ async def test_partial_acceptance_is_per_recipient(mine: object, expected: SendR
     assert results == [expected, Accepted("m-3")]
 
 
+async def test_a_number_that_is_told_of_twice_is_in_doubt() -> None:
+    told = answer(request(taken(1), taken(1, requestStatusCode="3016", requestStatusName="fail"), taken(3)))
+    results = await sens(told).send(None, [alimtalk(1), alimtalk(3)])
+    assert [type(result) for result in results] == [Ambiguous, Accepted]
+
+
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
