@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bongsu.sandbox.dialect import Context, Endpoint, Reply, Request
 from bongsu.sandbox.exchange import Exchange, Taken, codes_by_reason
-from bongsu.sandbox.nhn import rules
+from bongsu.sandbox.nhn import codes, rules, views
 from bongsu.sandbox.nhn.rules import Refusal
 from bongsu.sandbox.nhn.templates import CATEGORIES, Registered, Templates
 from bongsu.sandbox.profile import DEFAULT_SENDER, DEFAULT_WEBHOOK_SECRET, BadProfile, Operation
@@ -49,53 +49,6 @@ _BRAND = "/brand-message/v1.0/appkeys/{appkey}"
 _SMS = "/sms/v3.0/appKeys/{appkey}"
 _JPEG = b"\xff\xd8"
 
-_KAKAO = {
-    "not_kakao_user": "3019",
-    "inactive_kakao_user": "3018",
-    "blocked_channel": "3020",
-    "unsupported_client": "3021",
-    "invalid_phone": "3008",
-    "template_mismatch": "3016",
-    "button_mismatch": "3027",
-    "template_not_found": "3015",
-    "template_not_approved": "4133",
-    "sender_profile_blocked": "1007",
-    "sender_profile_invalid": "1003",
-    "delivery_uncertain": "3005",
-    "kakao_unavailable": "9998",
-    "kakao_config": "1002",
-    "dealer_error": "4137",
-    "night_ban": "3022",
-    "expired": "4143",
-    "quota_exceeded": "4156",
-    "variable_too_long": "3025",
-    "handset_unreachable": "3018",
-}
-_TEXT = {
-    "handset_unreachable": "2003",
-    "no_subscriber": "3001",
-    "invalid_phone": "3003",
-    "handset_unsupported": "3010",
-    "spam_blocked": "3012",
-    "carrier_error": "3011",
-    "sender_number_blocked": "3019",
-    "invalid_attachment": "3016",
-    "duplicate_suppressed": "E915",
-    "night_ban": "E919",
-    "dealer_error": "E900",
-    "result_timeout": "2000",
-}
-_REFUSED = {
-    "invalid_phone": "-5000",
-    "opted_out": "-3301",
-    "template_not_approved": "-3005",
-    "template_mismatch": "-3010",
-    "variable_too_long": "-3048",
-}
-_REFUSED_TEXT = {"invalid_phone": "-2019", "opted_out": "-6001", "content_charset": "-2023"}
-_TEXTS = (Channel.SMS, Channel.LMS, Channel.MMS)
-_SENDER_TYPES = {Channel.SMS: "NORMAL_SMS", Channel.LMS: "NORMAL_LMS", Channel.MMS: "NORMAL_MMS"}
-
 
 def credentials(context_options: Mapping[str, Any] = {}) -> dict[str, str]:
     """Return what an adapter's account needs here; ``context_options`` are the profile's for this dealer."""
@@ -112,13 +65,12 @@ class NhnDialect:
         self.keys = credentials(context.profile.options)
         config = context.profile.webhook or context.sandbox.webhook
         # a call is about one of the two services
-        self.webhooks: Webhooks = Webhooks(config.model_copy(update={"batch": 1}), self._encode, _signed)
+        self.webhooks: Webhooks = Webhooks(config.model_copy(update={"batch": 1}), self._encode, views.signed)
         self.webhooks.secret = self.keys["webhook_signature"]
-        own: dict[Channel | None, Mapping[str, str]] = dict.fromkeys(_TEXTS, _TEXT)
         self.exchange = Exchange(
             context,
             delivered=lambda _: "1000",
-            code=codes_by_reason({None: _KAKAO, **own}),
+            code=codes_by_reason(codes.RESULTS),
             webhooks=self.webhooks,
         )
         self.templates = Templates()
@@ -136,7 +88,7 @@ class NhnDialect:
 
     def refuse_key(self) -> Reply:
         """Return the answer to an unknown key."""
-        return _refused(Refusal(-1001, "Invalid secretKey."))
+        return views.refused(Refusal(-1001, "Invalid secretKey."))
 
     # -- for tests -----------------------------------------------------------------------------------------------
 
@@ -200,8 +152,8 @@ class NhnDialect:
                 admit(request)
                 said = answer(request)
             except Refusal as refusal:
-                return _refused(refusal)
-            return said if isinstance(said, Reply) else _json(said or {})
+                return views.refused(refusal)
+            return said if isinstance(said, Reply) else views.json_of(said or {})
 
         return answering
 
@@ -232,7 +184,7 @@ class NhnDialect:
                 return str(refusal.code)
             return None
 
-        return self._taken(Channel.ALIMTALK, body, listed, judge, _kakao_answer)
+        return self._taken(Channel.ALIMTALK, body, listed, judge, views.kakao_answer)
 
     def _send_brand(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         body = rules.read_json(request.body, request.headers)
@@ -243,7 +195,7 @@ class NhnDialect:
                 raise Refusal(-3298, "The targeting is invalid.")
             self._note_failover(recipient)
         return self._taken(
-            Channel.FRIENDTALK, body, listed, lambda r: None if rules.is_number(r) else "-5000", _brand_answer
+            Channel.FRIENDTALK, body, listed, lambda r: None if rules.is_number(r) else "-5000", views.brand_answer
         )
 
     def _send_text(self, request: Request, place: Channel) -> Any:  # noqa: ANN401 - JSON
@@ -259,7 +211,7 @@ class NhnDialect:
         if any(file not in self.files for file in files):
             raise Refusal(-2004, "File is expired or does not exist.")
         channel = place if place is Channel.SMS or files else Channel.LMS
-        return self._taken(channel, body, listed, lambda r: None if rules.is_number(r) else "-2019", _text_answer)
+        return self._taken(channel, body, listed, lambda r: None if rules.is_number(r) else "-2019", views.text_answer)
 
     def _taken(
         self,
@@ -274,7 +226,7 @@ class NhnDialect:
         if wait is not None:
             return Reply(429, b"Too Many Requests", "text/plain", {"Retry-After": str(wait)})
         now = self.context.world_now().astimezone(SEOUL)
-        request_id = f"{now:%Y%m%d%H%M%S}{_letters(self.exchange.number())}0"
+        request_id = f"{now:%Y%m%d%H%M%S}{views.letters(self.exchange.number())}0"
         messages, results = [], []
         for seq, recipient in enumerate(listed, 1):
             to = recipient["recipientNo"].replace("-", "")
@@ -296,11 +248,13 @@ class NhnDialect:
         return answer(request_id, body, results)
 
     def _by_chance(self, to: str, channel: Channel) -> str | None:
-        word = self.exchange.refusal(to, channel)
+        word = self.context.faults.registration(to)
         if word is None:
             return None
-        known = (_REFUSED_TEXT if channel.is_text else _REFUSED).values()
-        return word if word in known or word.lstrip("-").isdigit() else "4"
+        code = (codes.REFUSED_TEXT if channel.is_text else codes.REFUSED).get(word, word)
+        code = code if re.fullmatch(r"-?\d+", code) else "4"
+        self.context.truth.refused_at_registration[code] += 1
+        return code
 
     def _note_failover(self, recipient: Mapping[str, Any]) -> None:
         if not rules.check_failover(recipient):
@@ -320,10 +274,10 @@ class NhnDialect:
     def _list(self, request: Request, place: Channel) -> Any:  # noqa: ANN401 - JSON
         query, text = request.query, place.is_text
         found = self._matching(query, place)
-        size, page = _integer(query.get("pageSize"), 15), _integer(query.get("pageNum"), 1)
+        size, page = views.integer(query.get("pageSize"), 15), views.integer(query.get("pageNum"), 1)
         if not 1 <= size <= 1000 or page < 1:  # noqa: PLR2004 - as the guides say
             raise Refusal(4, "pageSize")
-        shown = [self._told(message) for message in found[(page - 1) * size : page * size]]
+        shown = [views.told(message, self.exchange.now()) for message in found[(page - 1) * size : page * size]]
         if text:
             return {"body": {"pageNum": page, "pageSize": len(shown), "totalCount": len(found), "data": shown}}
         return {"messageSearchResultResponse": {"messages": shown, "totalCount": len(found)}}
@@ -334,7 +288,7 @@ class NhnDialect:
             pool, window = self.exchange.by_group.get(request_id, []), None
         else:
             pool = list(self.exchange.by_id.values()) if key is None else self.exchange.by_key.get(key, [])
-            window = _window(query, place)
+            window = views.window(query, place)
         wanted = {Channel.LMS, Channel.MMS} if place is Channel.MMS else {place}
         return [
             message
@@ -353,36 +307,8 @@ class NhnDialect:
             if place.is_text:
                 return {"body": {"data": None}}
             raise Refusal(-1016, "It is not found any messages responding with that requestId or recipientSeq.")
-        told = self._told(message)
+        told = views.told(message, self.exchange.now())
         return {"body": {"data": told}} if place.is_text else {"message": told}
-
-    def _told(self, message: Taken) -> dict[str, Any]:
-        code = message.code_seen(self.exchange.now())
-        created = message.request["created"]
-        told = {
-            "requestId": message.group,
-            "recipientSeq": message.request["seq"],
-            "recipientNo": message.to,
-            "resultCode": code,
-            "senderGroupingKey": message.request["senderGroupingKey"],
-            "recipientGroupingKey": message.key,
-        }
-        if message.channel.is_text:
-            status = "2" if code is None else {"1000": "3", "E915": "5"}.get(code, "0")
-            return told | {
-                "requestDate": f"{created:%Y-%m-%d %H:%M:%S}.0",
-                "resultDate": None if code is None else f"{created:%Y-%m-%d %H:%M:%S}.0",
-                "msgStatus": status,
-                "messageType": message.channel.upper(),
-                "messageCount": 1,
-            }
-        return told | {
-            "requestDate": f"{created:%Y-%m-%d %H:%M:%S}",
-            "createDate": f"{created:%Y-%m-%d %H:%M:%S}",
-            "receiveDate": None if code is None else f"{created:%Y-%m-%d %H:%M:%S}",
-            "resendStatus": "RSC01",
-            "messageStatus": "COMPLETED" if code in {None, "1000"} else "FAILED",
-        }
 
     # -- profiles, templates, files ------------------------------------------------------------------------------
 
@@ -395,7 +321,7 @@ class NhnDialect:
 
     def _templates(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         found = self.templates.of(request.path["sender_key"])
-        size, page = _integer(request.query.get("pageSize"), 15), _integer(request.query.get("pageNum"), 1)
+        size, page = views.integer(request.query.get("pageSize"), 15), views.integer(request.query.get("pageNum"), 1)
         shown = [template.told(whole=False) for template in found[(page - 1) * size : page * size]]
         return {"templateListResponse": {"templates": shown, "totalCount": len(found)}}
 
@@ -472,7 +398,7 @@ class NhnDialect:
                 "productName": "SMS" if text else "KakaoTalk Bizmessage",
                 "appKey": self.keys["sms_appkey" if text else "appkey"],
                 "event": "MESSAGE_RESULT_UPDATE",
-                "hooks": [_text_hook(event, message) if text else _kakao_hook(event, message)],
+                "hooks": [views.text_hook(event, message) if text else views.kakao_hook(event, message)],
             }
         )
 
@@ -480,116 +406,3 @@ class NhnDialect:
 def build(context: Context) -> NhnDialect:
     """Return NHN Cloud."""
     return NhnDialect(context)
-
-
-def _hook(event: Event, message: Taken, date_format: str) -> dict[str, Any]:
-    return {
-        "hookId": event.event_id,
-        "requestId": message.group,
-        "recipientSeq": message.request["seq"],
-        "requestDate": message.request["created"].strftime(date_format),
-        "receiveDate": datetime.fromtimestamp(event.at, SEOUL).strftime(date_format),
-        "recipientNo": message.to,
-        "resultCode": event.code,
-        "senderGroupingKey": message.request["senderGroupingKey"],
-    }
-
-
-def _kakao_hook(event: Event, message: Taken) -> dict[str, Any]:
-    kind = "ALIMTALK_NORMAL" if message.channel is Channel.ALIMTALK else "BRAND_MESSAGE_NORMAL"
-    return {
-        "kakaoMessageType": kind,
-        **_hook(event, message, "%Y-%m-%d %H:%M:%S"),
-        "recipientGroupingKey": message.key,
-        "isAddedChannel": None,
-    }
-
-
-def _text_hook(event: Event, message: Taken) -> dict[str, Any]:
-    status = {"1000": "COMPLETED", "E915": "DUPLICATED"}.get(event.code, "FAILED")
-    return {
-        "senderType": _SENDER_TYPES[message.channel],
-        **_hook(event, message, "%Y-%m-%dT%H:%M:%S"),
-        "messageStatus": status,
-        "recipientGropuingKey": message.key,  # as the guide's sample spells it
-        "messageCount": 1,
-    }
-
-
-def _signed(secret: str) -> dict[str, str]:
-    return {"Content-Type": "application/json;charset=UTF-8", "X-Toast-Webhook-Signature": secret}
-
-
-def _header(code: int = 0, words: str = "SUCCESS") -> dict[str, Any]:
-    return {"header": {"isSuccessful": code == 0, "resultCode": code, "resultMessage": words}}
-
-
-def _json(said: Mapping[str, Any]) -> Reply:
-    return Reply.json({**_header(), **said})
-
-
-def _refused(refusal: Refusal) -> Reply:
-    return Reply.json(_header(refusal.code, refusal.words))
-
-
-def _kakao_answer(request_id: str, body: Mapping[str, Any], results: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
-    message = {
-        "requestId": request_id,
-        "senderGroupingKey": body.get("senderGroupingKey"),
-        "sendResults": results,
-    }
-    failed = all(result["resultCode"] for result in results)
-    return (
-        {**_header(-1031, "All of receivers are failed to send."), "message": message}
-        if failed
-        else {"message": message}
-    )
-
-
-def _brand_answer(request_id: str, body: Mapping[str, Any], results: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
-    for result in results:
-        del result["recipientGroupingKey"]  # no key comes back
-    return _kakao_answer(request_id, body, results)
-
-
-def _text_answer(request_id: str, body: Mapping[str, Any], results: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
-    data = {
-        "requestId": request_id,
-        "statusCode": "2",
-        "senderGroupingKey": body.get("senderGroupingKey"),
-        "sendResultList": results,
-    }
-    return {"body": {"data": data}}
-
-
-def _letters(number: int) -> str:
-    """Return ten letters for a number, so that no id can hold a phone number."""
-    letters = ""
-    for _ in range(10):
-        number, letter = divmod(number, 26)
-        letters = chr(ord("A") + letter) + letters
-    return letters
-
-
-def _integer(value: str | None, default: int) -> int:
-    if value is None:
-        return default
-    return int(value) if value.isascii() and value.isdigit() else -1
-
-
-def _window(query: Mapping[str, str], place: Channel) -> tuple[datetime, datetime]:
-    """Return the range of dates that a search names; brand messages have no creation date to search by."""
-    names = ("RequestDate",) if place is Channel.FRIENDTALK else ("CreateDate", "RequestDate")
-    text_format = "%Y-%m-%d %H:%M:%S" if place.is_text else "%Y-%m-%d %H:%M"
-    for name in names:
-        start, end = query.get(f"start{name}"), query.get(f"end{name}")
-        if start is None or end is None:
-            continue
-        try:
-            first, last = (datetime.strptime(date, text_format).replace(tzinfo=SEOUL) for date in (start, end))
-        except ValueError as error:
-            raise Refusal(-2000 if place.is_text else -4000, "Date format error.") from error
-        if last - first > timedelta(days=31):
-            raise Refusal(-4000 if place.is_text else -4003, "Search is possible within 31 days.")
-        return first, last
-    raise Refusal(-2011 if place.is_text else -4103, "RequestId or startRequestDate/endRequestDate is invalid.")
