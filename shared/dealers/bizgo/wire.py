@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -111,12 +111,12 @@ class Message(msgspec.Struct, rename="camel"):
 
     @property
     def at(self) -> datetime | None:
-        """Return when it was reported; None where no offset says whose time it is."""
+        """Return when it was reported, in UTC; None where no offset says whose time it is."""
         try:
             moment = datetime.fromisoformat(self.report_time) if isinstance(self.report_time, str) else None
-        except ValueError:
+            return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+        except (ValueError, OverflowError):  # no time, or one before the first
             return None
-        return moment if moment is not None and moment.tzinfo is not None else None
 
     @property
     def words(self) -> str:

@@ -100,7 +100,7 @@ def test_what_is_no_report_is_counted_and_left_out(fields: dict[str, object]) ->
     assert counter._value.get() == before + 1  # noqa: SLF001 - likewise
 
 
-@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-11-23T12:00:01.250", 7])
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-11-23T12:00:01.250", 7, "0001-01-01T00:00:00+09:00"])
 def test_a_time_that_is_nobodys_is_none(text: object) -> None:
     [report] = dealer().read_receipts(body(reportTime=text), {})
     assert report.at is None

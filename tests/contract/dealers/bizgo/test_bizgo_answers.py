@@ -39,7 +39,13 @@ INQUIRY = f"GET {V1}/message/inquiry/msgKey/MSG1"
 async def dealer(fake: FakeGateway) -> AsyncIterator[Dealer]:
     fake.on(SEND, taken)
     fake.on(HISTORY, Reply(400, json=said("A820")))
-    async with bizgo_at(f"http://127.0.0.1:{fake.port}", 0.3) as built:
+    async with bizgo_at(f"http://127.0.0.1:{fake.port}") as built:
+        yield built
+
+
+@pytest.fixture
+async def hasty(fake: FakeGateway) -> AsyncIterator[Dealer]:
+    async with bizgo_at(f"http://127.0.0.1:{fake.port}", 0.5) as built:
         yield built
 
 
@@ -107,9 +113,9 @@ async def test_what_becomes_of_a_send(fake: FakeGateway, dealer: Dealer, reply: 
     assert fake.lines().count(SEND) == 1
 
 
-async def test_silence_is_ambiguous_and_a_closed_port_is_not(fake: FakeGateway, dealer: Dealer, unused: int) -> None:
+async def test_silence_is_ambiguous_and_a_closed_port_is_not(fake: FakeGateway, hasty: Dealer, unused: int) -> None:
     fake.on(SEND, SILENCE)
-    [result] = await dealer.send(None, [SMS])
+    [result] = await hasty.send(None, [SMS])
     assert isinstance(result, Ambiguous)
     async with bizgo_at(f"http://127.0.0.1:{unused}") as nobody:
         [result] = await nobody.send(None, [SMS])
@@ -153,11 +159,11 @@ async def test_one_over_the_limit_stops_the_rest_of_its_batch(fake: FakeGateway,
 
 
 async def test_a_slow_gateway_holds_a_batch_only_so_long(
-    fake: FakeGateway, dealer: Dealer, monkeypatch: pytest.MonkeyPatch
+    fake: FakeGateway, hasty: Dealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dealers.bizgo.adapter._STARTED_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr("shared.dealers.bizgo.adapter._STARTED_WITHIN", timedelta(seconds=0.3))
     fake.on(SEND, SILENCE)
-    results = await dealer.send(None, some(30))
+    results = await hasty.send(None, some(30))
     assert [type(result) for result in results] == [Ambiguous] * 20 + [NotTaken] * 10
 
 

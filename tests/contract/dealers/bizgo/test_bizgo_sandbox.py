@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -70,7 +72,7 @@ async def world(
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(start_sandbox(profile))
         account = credentials(options)
-        dealer = await stack.enter_async_context(bizgo_at(sandbox.url_of("bizgo"), 0.5, **account))
+        dealer = await stack.enter_async_context(bizgo_at(sandbox.url_of("bizgo"), 1.0, **account))
         yield sandbox, dealer
 
 
@@ -159,6 +161,22 @@ async def test_a_replay_is_told_apart_however_often_and_with_whomever(here: tupl
     assert left(sandbox) == keys([*batch, *others])
 
 
+async def test_whatever_breaks_each_message_leaves_once(here: tuple[Sandbox, Dealer]) -> None:
+    sandbox, dealer = here
+    kinds = [*BEFORE, *AFTER, CallFault.WRONG_TYPE]
+    slow = {CallFault.TRICKLE: 0.01, CallFault.STALL_AFTER: 0.01, "stall_seconds": 1.2}
+    rough: dict[str, float] = {**{str(kind): 0.04 for kind in kinds}, **slow}
+    sandbox.faults = FaultProfile.model_validate({"calls": {"send": rough, "lookup": {"cut_after": 0.2}}})
+    batch = open_ = some(200)
+    settled: Counter[str | None] = Counter()
+    while open_:
+        results = await dealer.send(None, open_)
+        done = [isinstance(result, Accepted | AlreadyTaken) for result in results]
+        settled += keys([message for message, is_done in zip(open_, done, strict=True) if is_done])
+        open_ = [message for message, is_done in zip(open_, done, strict=True) if not is_done]
+    assert settled == left(sandbox) == keys(batch)
+
+
 async def test_a_replay_that_the_history_does_not_show_yet_stays_without_an_id(here: tuple[Sandbox, Dealer]) -> None:
     sandbox, dealer = here
     sandbox.faults = FaultProfile.model_validate({"read_lag": 3600})
@@ -215,7 +233,8 @@ async def test_a_wrong_key_is_refused_and_sends_nothing() -> None:
         assert sandbox.truth() == []
 
 
-async def test_recipients_are_counted_against_the_limit() -> None:
+async def test_recipients_are_counted_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bongsu.sandbox.exchange.time", SimpleNamespace(monotonic=lambda: 1000.0, time=time.time))
     profile = Profile(accept_any_template=True, limits=Limits(messages_per_second=10))
     async with start_sandbox(profile) as sandbox, bizgo_at(sandbox.url_of("bizgo")) as dealer:
         batch = some(30)
@@ -269,7 +288,8 @@ async def test_a_lookup_tells_how_it_ended(here: tuple[Sandbox, Dealer]) -> None
         ]
 
 
-async def test_inquiries_are_five_a_second() -> None:
+async def test_inquiries_are_five_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bongsu.sandbox.bizgo.dialect.time", SimpleNamespace(monotonic=lambda: 1000.0))
     async with world(lookups_per_second=5) as (_sandbox, dealer):
         batch = some(7)
         results = await dealer.send(None, batch)
