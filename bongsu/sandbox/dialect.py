@@ -1,7 +1,8 @@
 """What a dealer's part of the sandbox is: endpoints that answer calls, and the shape of its reports.
 
-A dialect is a folder (or module) beside this file with ``build(context) -> Dialect``. Nothing in it waits, so each
-call is atomic; what goes wrong with a call, and when, is the server's and the profile's business.
+A dialect is a folder beside this file whose ``dialect.py`` has ``build(context) -> Dialect``, or a module that an
+installed package names in the entry point group ``bongsu.sandbox``. Nothing in it waits, so each call is atomic; what
+goes wrong with a call, and when, is the server's and the profile's business.
 """
 
 from __future__ import annotations

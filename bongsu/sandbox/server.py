@@ -20,14 +20,15 @@ from bongsu.sandbox.solapi.dialect import SolapiDialect
 from bongsu.sandbox.timers import Timers
 from bongsu.sandbox.truth import Truth
 from shared.clock import Clock, SystemClock
+from shared.extensions import modules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from bongsu.sandbox.truth import Dispatched
 
-DIALECTS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/dialect.py")))
-"""the dealers that the sandbox speaks: a folder each, and a prefix each"""
+DIALECTS = modules(Path(__file__).parent, "bongsu.sandbox", "dialect", group="bongsu.sandbox")
+"""the dealers that the sandbox speaks, a prefix each: our folders, and what installed packages add"""
 
 _BODY_BYTES = 15 * 1024 * 1024  # of SOLAPI's add call (facts, section 3), the largest of all
 _LINE_BYTES = 64 * 1024  # 500 message ids in one query
@@ -69,7 +70,7 @@ class Sandbox:
         own = self.profile.of(name)
         faults = self.chances[name] = Faults(own.faults or self.profile.faults, self.profile.seed)
         context = Context(name, self.profile, own, self.settings.clock, faults, self.timers, self.book)
-        dialect = import_module(f"bongsu.sandbox.{name}.dialect").build(context)
+        dialect = import_module(DIALECTS[name]).build(context)
         self.dialects[name] = dialect
         if self.settings.webhook_url is not None and dialect.webhooks is not None:
             dialect.webhooks.url = self.settings.webhook_url.replace("{dealer}", name)

@@ -1,4 +1,4 @@
-"""From configuration to dealers. A kind is a folder whose ``adapter.py`` has ``CREDENTIALS`` and ``build``."""
+"""From configuration to dealers. A kind is a module with ``CREDENTIALS`` and ``build`` (``shared.dealers.kinds``)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from shared.config import BadConfig, Config, DealerConfig
 from shared.dealers.account import Account, Credentials
+from shared.dealers.kinds import ADAPTERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.dealers.base import Dealer
 
 
 def build_dealers(config: Config) -> dict[str, Dealer]:
     """Return every configured dealer by its name; each keeps connections of its own, to be closed.
 
-    Raises ``BadConfig``, with the path in the file, for credentials that are missing, empty or not known, and for
-    a route over a channel that its dealer does not have.
+    Raises ``BadConfig``, with the path in the file, for credentials that are missing, empty or not known, for a
+    route over a channel that its dealer does not have, and for a package's adapter that cannot be loaded.
     """
     dealers = {name: _build(name, dealer) for name, dealer in config.dealers.items()}
     for name, profile in config.profiles.items():
@@ -30,9 +33,8 @@ def build_dealers(config: Config) -> dict[str, Dealer]:
 
 
 def _build(name: str, config: DealerConfig) -> Dealer:
-    adapter = import_module(f"shared.dealers.{config.kind}.adapter")
-    known: Credentials = adapter.CREDENTIALS
-    dealer: Dealer = adapter.build(
+    known, build = _adapter(name, ADAPTERS[config.kind])
+    return build(
         Account(
             name=name,
             base_url=config.base_url,
@@ -43,7 +45,15 @@ def _build(name: str, config: DealerConfig) -> Dealer:
             now=_world_time,
         )
     )
-    return dealer
+
+
+def _adapter(name: str, module: str) -> tuple[Credentials, Callable[[Account], Dealer]]:
+    try:
+        adapter = import_module(module)
+        known, build = adapter.CREDENTIALS, adapter.build
+    except (ImportError, AttributeError) as error:
+        raise BadConfig(f"dealers.{name}.kind: {module} is no adapter: {error}") from error
+    return known, build
 
 
 def _checked(where: str, config: DealerConfig, known: Credentials) -> dict[str, str]:
