@@ -7,9 +7,10 @@ a broken promise, with an example.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import text
@@ -43,6 +44,7 @@ class LedgerAttempt:
     reason: str | None
     request_key: str
     opened_at: datetime
+    dealer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ async def read_ledger(connection: AsyncConnection) -> Ledger:
     """Read all messages and attempts."""
     messages = await connection.execute(text("SELECT id::text, state, final FROM messages"))
     attempts = await connection.execute(
-        text("SELECT message_id::text, n, channel, state, reason, request_key, opened_at FROM attempts")
+        text("SELECT message_id::text, n, channel, state, reason, request_key, opened_at, dealer FROM attempts")
     )
     doubles = await connection.scalar(text("SELECT count(*) FROM transitions WHERE detail ? 'double_contact'"))
     return Ledger(
@@ -69,17 +71,46 @@ async def read_ledger(connection: AsyncConnection) -> Ledger:
     )
 
 
-def audit(ledger: Ledger, truth: Iterable[Mapping[str, Any]], accepted: Iterable[str] | None = None) -> list[Finding]:
+IN_DOUBT = frozenset({"delivery_uncertain", "result_timeout"})
+"""reasons that claim nothing: nobody knows whether the person has it"""
+
+
+def audit(
+    ledger: Ledger,
+    truth: Iterable[Mapping[str, Any]],
+    accepted: Iterable[str] | None = None,
+    *,
+    numbers: Mapping[str, str] = MappingProxyType({}),
+    blind: Collection[str] = (),
+) -> list[Finding]:
     """Return every promise that truth and ledger together show broken.
 
-    ``accepted`` are the ids of messages that a 202 named; None if nobody kept them.
+    ``accepted`` are the ids of messages that a 202 named; None if nobody kept them. ``numbers`` (recipient -> id of its
+    one message) tells the rows of dealers whose wire carries no key of ours. ``blind`` are the dealers that leave
+    doubts which nothing can resolve: there an attempt may end as unknown.
     """
-    rows = list(truth)
+    rows = _named(list(truth), ledger, numbers)
+    unknown = {
+        attempt.request_key for attempt in ledger.attempts if attempt.dealer in blind and _claims_nothing(attempt)
+    }
     return [
         *_lost(ledger, accepted),
         *_twice(rows),
-        *_disagreements(ledger, rows),
-        *_doubles(ledger, rows),
+        *_disagreements(ledger, rows, unknown),
+        *_doubles(ledger, rows, unknown),
+    ]
+
+
+def _claims_nothing(attempt: LedgerAttempt) -> bool:
+    return attempt.reason in IN_DOUBT and attempt.state != AttemptState.DELIVERED
+
+
+def _named(rows: Iterable[Mapping[str, Any]], ledger: Ledger, numbers: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Give rows without a key that of the latest attempt that they can be."""
+    latest = {(attempt.message_id, attempt.channel, attempt.dealer): attempt.request_key for attempt in ledger.attempts}
+    return [
+        row if row["key"] else {**row, "key": latest.get((numbers.get(row["to"], ""), row["channel"], row["dealer"]))}
+        for row in rows
     ]
 
 
@@ -115,13 +146,15 @@ def _twice(rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
         yield Finding("P2", "texts that the dealer sent of its own accord", substitutes)
 
 
-def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
+def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]], unknown: Collection[str]) -> Iterable[Finding]:
     truth = {row["key"]: row for row in rows}
     known = {attempt.request_key for attempt in ledger.attempts}
     if stray := [key for key in truth if key is not None and key not in known]:
         yield Finding("P2", "messages sent that the ledger does not know", len(stray), stray[0])
     wrong: dict[str, list[str]] = defaultdict(list)
     for attempt in ledger.attempts:
+        if attempt.request_key in unknown:
+            continue
         row = truth.get(attempt.request_key)
         reached = bool(row and row["delivered"])
         if attempt.state == AttemptState.DELIVERED and not reached:
@@ -134,14 +167,14 @@ def _disagreements(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterabl
         yield Finding("P3", what, len(keys), keys[0])
     people = {message_of(key) for key, row in truth.items() if key and row["delivered"]}
     believed = {each for each, (state, _) in ledger.messages.items() if state == MessageState.DELIVERED}
-    if differ := people ^ believed:
+    if differ := (people ^ believed) - {message_of(key) for key in unknown}:
         yield Finding("P8", "messages whose end is not what happened", len(differ), next(iter(differ)))
 
 
-def _doubles(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:
+def _doubles(ledger: Ledger, rows: Sequence[Mapping[str, Any]], unknown: Collection[str]) -> Iterable[Finding]:
     channels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row["delivered"] and (key := row["key"]):
+        if row["delivered"] and (key := row["key"]) and key not in unknown:
             channels[message_of(key)].add(row["channel"])
     truly = sum(len(each) > 1 for each in channels.values())
     if truly != ledger.double_contacts:

@@ -22,12 +22,12 @@ from shared.db.migrate import migrate
 TEMPLATE = "bongsu_template"
 
 
-def _in_database(url: str, name: str) -> str:
+def in_database(url: str, name: str) -> str:
     # urlunsplit would drop the empty authority of a socket's URL
     return urlunsplit(urlsplit(url)._replace(path="/" + name)).replace("postgresql:/b", "postgresql:///b")
 
 
-async def _execute(url: str, *statements: str) -> None:
+async def execute(url: str, *statements: str) -> None:
     engine = engine_for(url, pool_size=1)
     async with engine.connect() as connection:
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -48,8 +48,8 @@ def postgres_url() -> Iterator[str]:
     url = server.get_uri()
 
     async def prepare() -> None:
-        await _execute(url, f"CREATE DATABASE {TEMPLATE}")
-        engine = engine_for(_in_database(url, TEMPLATE), pool_size=1)
+        await execute(url, f"CREATE DATABASE {TEMPLATE}")
+        engine = engine_for(in_database(url, TEMPLATE), pool_size=1)
         await migrate(engine, now=datetime.now(UTC))
         await engine.dispose()
 
@@ -63,9 +63,9 @@ def postgres_url() -> Iterator[str]:
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
     name = f"bongsu_{uuid4().hex[:12]}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
-    yield _in_database(postgres_url, name)
-    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
+    yield in_database(postgres_url, name)
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

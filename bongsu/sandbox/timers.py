@@ -30,6 +30,10 @@ class Timers:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def next_at(self) -> float | None:
+        """Return when the next thing happens; None for never."""
+        return self._queue[0][0] if self._queue else None
+
     def now(self) -> float:
         """Return the rule time."""
         return self._clock.now().timestamp()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bongsu.sandbox.dialect import Context, Endpoint, Reply, Request
+from bongsu.sandbox.profile import DEFAULT_API_KEY, DEFAULT_API_SECRET, DEFAULT_WEBHOOK_SECRET
 from bongsu.sandbox.solapi.api import Call, Route, SolapiApi
 from bongsu.sandbox.solapi.codes import Refused
 from bongsu.sandbox.solapi.dealer import Solapi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from bongsu.sandbox.profile import Template
 
@@ -76,3 +79,13 @@ class SolapiDialect:
 def build(context: Context) -> SolapiDialect:
     """Return SOLAPI."""
     return SolapiDialect(context)
+
+
+def credentials(context_options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, str]:
+    """Return the credentials that an adapter needs here: accounts are in the profile, not in the options."""
+    del context_options
+    return {
+        "api_key": DEFAULT_API_KEY,
+        "api_secret": DEFAULT_API_SECRET,
+        "webhook_secret": DEFAULT_WEBHOOK_SECRET,
+    }
