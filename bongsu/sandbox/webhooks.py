@@ -52,6 +52,7 @@ class Webhooks:
         self.counted: Counter[str] = Counter()
         self._encode = encode
         self._headers = headers
+        self._sign = sign
         self._answered = answered
         self._ids = itertools.count(1)
         self._waiting: deque[_Batch] = deque()
@@ -122,10 +123,10 @@ class Webhooks:
         self.counted["posts"] += 1
         taken = False
         if self.url is not None:
+            body = self._encode(batch.events)
+            headers = {**self._headers(self.secret), **self._sign(self.secret, body)}
             try:
-                async with session.post(
-                    self.url, data=self._encode(batch.events), headers=self._headers(self.secret)
-                ) as answer:
+                async with session.post(self.url, data=body, headers=headers) as answer:
                     taken = answer.status == 200 and self._answered(batch.events, await answer.read())  # noqa: PLR2004 - the one answer that counts
             except (aiohttp.ClientError, TimeoutError, OSError):
                 self.counted["unreachable"] += 1

@@ -38,7 +38,7 @@ NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)
 """in Seoul"""
 MESSAGES = 6
 """over each channel that the dealer has"""
-LONGEST = timedelta(days=6)
+LONGEST = timedelta(days=32)
 """after which everything must have ended"""
 
 
