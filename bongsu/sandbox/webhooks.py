@@ -44,8 +44,13 @@ class Webhooks:
         encode: Callable[[Sequence[Event]], bytes],
         headers: Callable[[str], Mapping[str, str]],
         answered: Callable[[Sequence[Event], bytes], bool] = lambda _events, _body: True,
+        *,
+        sign: Callable[[str, bytes], Mapping[str, str]] = lambda _secret, _body: {},
     ) -> None:
-        """``answered`` says whether the body of a 200 is the answer that this dealer wants."""
+        """``answered`` says whether the body of a 200 is the answer that this dealer wants.
+
+        ``headers`` is given the secret; ``sign`` the body as well, where the dealer signs that.
+        """
         self.config = config
         self.url = config.url
         self.secret = config.secret.get_secret_value()
