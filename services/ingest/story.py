@@ -53,6 +53,13 @@ _WAITS = {
     "quiet_hours": "of hours of rest, in which nobody is disturbed",
 }
 
+_STOPPED = {
+    "dealer": "the dealer {dealer} is stopped for everybody",
+    "profile": "this profile's channel is stopped at {dealer}",
+    "sender": "this profile's sender number is stopped at {dealer}",
+    "template": "its template is stopped at {dealer}",
+}
+
 _NO_FALLBACK = {
     "profile_without_text": "the profile has no SMS sender number",
     "unknown_profile": "the profile is not configured any more",
@@ -87,7 +94,9 @@ def explain(story: Story) -> str:
 def _is_small(step: Step) -> bool:
     """Return whether the summary can do without ``step``: it says no more than the next one."""
     return step.state == MessageState.SENDING or (
-        step.state == MessageState.QUEUED and "fallback_after" not in step.detail and step.attempt is None
+        step.state == MessageState.QUEUED
+        and step.attempt is None
+        and not step.detail.keys() & {"fallback_after", "stop"}
     )
 
 
@@ -147,10 +156,42 @@ def _attempt_failed(step: Step) -> str:
 
 def _scheduled(step: Step) -> str:
     until = in_seoul(step.detail["due_at"]) if "due_at" in step.detail else "later"
+    if "held_by" in step.detail:
+        return _held(step, until)
     if step.attempt_state == AttemptState.FAILED:
         return f"{_attempt_failed(step)} It is tried again at {until}."
     because = _WAITS.get(str(step.detail.get("why")), "it is not its time yet")
     return f"{_after_kakao(step)}It waits until {until}, because {because}."
+
+
+def _held(step: Step, until: str) -> str:
+    failed = f"{_attempt_failed(step)} " if step.attempt_state == AttemptState.FAILED else ""
+    return (
+        f"{failed}{_after_kakao(step)}It is held, because {_stopped(str(step.detail['held_by']), step)}. It goes on once"
+        f" somebody mends that or a probe succeeds, and expires at {until}."
+    )
+
+
+def _stopped(stop: str, step: Step) -> str:
+    scope, _, rest = stop.partition("/")
+    words = _STOPPED.get(scope, "{dealer} is stopped").format(dealer=rest.partition("/")[0])
+    reason = step.detail.get("stopped_for") or step.reason
+    return f"{words} ({reason_in_words(str(reason))})" if reason else words
+
+
+def _queued(step: Step) -> str:
+    way = f"to go by {_channel(step)} through {step.dealer}"
+    if step.attempt_state == AttemptState.FAILED:
+        return f"{_attempt_failed(step)} It moved to another dealer, and stands in line there."
+    if step.detail.get("why") == "stopped":
+        return f"It took another way, because {_stopped(str(step.detail.get('stop')), step)}; it stands in line, {way}."
+    return f"{_after_kakao(step)}It stands in line, {way}."
+
+
+def _uncertain(step: Step) -> str:
+    if step.detail.get("why") == "unconfirmed":
+        return f"{_attempt(step)}: Kakao sent it and has no confirmation{_code(step)}; it may yet arrive."
+    return f"{_attempt(step)}: the dealer may have it or not. It is asked, and nothing is sent again meanwhile."
 
 
 def _accepted(step: Step) -> str:
@@ -194,11 +235,9 @@ def _code(step: Step) -> str:
 _TELLERS: dict[str, Callable[[Step], str]] = {
     MessageState.ACCEPTED: _accepted,
     MessageState.SCHEDULED: _scheduled,
-    MessageState.QUEUED: lambda s: f"{_after_kakao(s)}It stands in line, to go by {_channel(s)} through {s.dealer}.",
+    MessageState.QUEUED: _queued,
     MessageState.SENDING: lambda s: f"{_attempt(s)} is written down, and the dealer is called.",
-    MessageState.UNCERTAIN: lambda s: (
-        f"{_attempt(s)}: the dealer may have it or not. It is asked, and nothing is sent again meanwhile."
-    ),
+    MessageState.UNCERTAIN: _uncertain,
     MessageState.SENT: lambda s: (
         f"{_attempt(s)} was taken by the dealer at {in_seoul(s.at)}; that is not yet delivered."
     ),

@@ -64,7 +64,7 @@ from shared.sending.policy import (
     receipt_expected,
 )
 from shared.sending.stop_store import load_stops, note, take_probe
-from shared.sending.stops import AWAY, Evidence, Gate, SeenIn, Stop, Verdicts, keys_of, other_dealer
+from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class Sender:
         dealer = self.dealers[jobs[0].dealer]
         opened: str | NotTaken | None = None
         if dealer.capabilities.lookup is LookupMeans.TWO_PHASE:
-            opened = await dealer.open()
+            # While a stop holds everything there is nothing to open a handle for, and a dealer that is down is slow.
+            opened = NotTaken(AWAY, detail="stopped") if await self._is_stopped(dealer) else await dealer.open()
 
         handle = opened if isinstance(opened, str) else None
         claimed = await self._claim(jobs, handle)
@@ -145,6 +146,12 @@ class Sender:
         telemetry.CLAIMED.inc(len(claimed))
         telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
+
+    async def _is_stopped(self, dealer: Dealer) -> bool:
+        """Whether an open stop holds everything at ``dealer``, and no probe of it is due."""
+        async with self.engine.connect() as connection:
+            stop = (await load_stops(connection)).get(StopKey(Scope.DEALER, dealer.name))
+        return stop is not None and stop.is_open and not (stop.probe_at and stop.probe_at <= self.world.now())
 
     async def _gate(self, connection: AsyncConnection, book: Book) -> Gate:
         """Return what these messages may pass, with the probes that this process was given."""
