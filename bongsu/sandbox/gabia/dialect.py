@@ -1,7 +1,7 @@
 """Gabia: tokens, SMS and LMS as form fields, the log of results.
 
 Options: ``sms_id``, ``api_key``, ``token_seconds``, ``messages`` (what ``user/info`` says is left) and
-``shows_pending`` (true: the log shows messages that have no result yet; nobody knows which way Gabia has it).
+``shows_pending`` (false: the log hides messages that have no result yet; nobody knows which way Gabia has it).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Gabia:
         shown = []
         for message in self.exchange.found(self.exchange.by_key.get(request.query.get("refkey", ""), [])):
             code = message.code_seen(now)
-            if code is not None or self.context.option("shows_pending", default=False):
+            if code is not None or self.context.option("shows_pending", default=True):
                 words = {"SUCC": "전송 성공", "FAIL": "전송 실패"}.get(code or "", "")
                 shown.append({"SMS_REFKEY": message.key, "CODE": code or "", "MESG": words, "PHONE": message.to})
         return {"code": "200", "message": "Success", "data": shown}
@@ -211,9 +211,9 @@ def build(context: Context) -> Gabia:
 
 
 def credentials(context_options: Mapping[str, Any] = {}) -> dict[str, str]:
-    """Return the credentials that an adapter needs here."""
-    given = {
+    """Return the credentials that an adapter needs here: it may know which way the log is."""
+    return {
         "sms_id": str(context_options.get("sms_id", DEFAULT_SMS_ID)),
         "api_key": str(context_options.get("api_key", DEFAULT_API_KEY)),
+        "log_shows_pending": "yes" if context_options.get("shows_pending", True) else "no",
     }
-    return given | ({"log_shows_pending": "yes"} if context_options.get("shows_pending") else {})

@@ -50,7 +50,9 @@ def gabia_of(sandbox: Sandbox) -> GabiaDialect:
 @asynccontextmanager
 async def sandbox_with(options: dict[str, Any] | None = None, **profile: object) -> AsyncIterator[Sandbox]:
     """Run a sandbox that records what it is sent."""
-    made = Profile.model_validate({**profile, "dealers": {"gabia": {"options": options or {}}}})
+    made = Profile.model_validate(
+        {**profile, "dealers": {"gabia": {"options": {"shows_pending": False, **(options or {})}}}}
+    )
     sandbox = Sandbox(SandboxSettings(made, record=True))
     await sandbox.start()
     try:
@@ -61,11 +63,11 @@ async def sandbox_with(options: dict[str, Any] | None = None, **profile: object)
 
 @asynccontextmanager
 async def dealer_at(base_url: str, *, timeout_seconds: float = 5.0, **changed: str) -> AsyncIterator[Dealer]:
-    """Build the dealer as a service does; ``changed`` are credentials."""
+    """Build the dealer as a service does; ``changed`` are credentials. Nothing is known of the log, as by default."""
     dealer = {
         "kind": "gabia",
         "base_url": base_url,
-        "credentials": credentials() | changed,
+        "credentials": {**credentials({"shows_pending": False}), **changed},
         "timeout_seconds": timeout_seconds,
     }
     kakao = {"kind": "solapi", "base_url": "http://127.0.0.1:1", "credentials": {"api_key": "K", "api_secret": "S"}}
