@@ -166,10 +166,9 @@ def _scheduled(step: Step) -> str:
 
 def _held(step: Step, until: str) -> str:
     failed = f"{_attempt_failed(step)} " if step.attempt_state == AttemptState.FAILED else ""
-    return (
-        f"{failed}{_after_kakao(step)}It is held, because {_stopped(str(step.detail['held_by']), step)}. It goes on once"
-        f" somebody mends that or a probe succeeds, and expires at {until}."
-    )
+    why = _stopped(str(step.detail["held_by"]), step)
+    goes_on = f"It goes on once somebody mends that or a probe succeeds, and expires at {until}."
+    return f"{failed}{_after_kakao(step)}It is held, because {why}. {goes_on}"
 
 
 def _stopped(stop: str, step: Step) -> str:
