@@ -10,6 +10,7 @@ import os
 import re
 from datetime import time
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,32 @@ class Limits(_Part):
     batch: int = Field(default=1000, ge=1, description="recipients in one call, at most")
 
 
+Network = IPv4Network | IPv6Network
+
+
+class ReceiptDoor(_Part):
+    """Who may post receipts of a dealer, besides what the dealer itself proves with each call."""
+
+    token: SecretStr | None = Field(
+        default=None, description="a secret that ends the path: 16 to 200 of A-Z a-z 0-9 - _"
+    )
+    addresses: tuple[Network, ...] = Field(default=(), description="where calls may come from; empty: anywhere")
+
+    @field_validator("token")
+    @classmethod
+    def _is_a_path_that_nobody_guesses(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", value.get_secret_value()):
+            raise ValueError("want 16 to 200 letters, digits, - and _")
+        return value
+
+
+class Trust(StrEnum):
+    """How we know that a dealer's copies of our templates are approved."""
+
+    ASKED = "asked"  # by its template API, where it has one
+    TRUSTED = "trusted"  # somebody else sees to it: a template group, a sandbox that takes any
+
+
 class DealerConfig(_Part):
     """An account at a dealer."""
 
@@ -55,6 +82,8 @@ class DealerConfig(_Part):
     limits: Limits = Limits()
     prices: dict[Channel, int] = Field(default_factory=dict, description="KRW a message, VAT apart")
     timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+    templates: Trust = Field(default=Trust.ASKED, description="asked: a route is open to what the dealer approved")
+    receipts: ReceiptDoor = ReceiptDoor()
 
     @field_validator("kind")
     @classmethod
@@ -151,6 +180,9 @@ class Config(_Part):
 
     dealers: dict[str, DealerConfig] = Field(min_length=1)
     profiles: dict[str, Profile] = Field(min_length=1)
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(), description="whose X-Forwarded-For is believed when the address of a receipt call is looked at"
+    )
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Config:

@@ -140,6 +140,7 @@ async def run(
             port=settings.port,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # else anybody on this machine could say where a call came from
             timeout_graceful_shutdown=5,
             timeout_keep_alive=30,
             lifespan="off",

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from services.dispatcher.api import ReceiptApi
+from services.dispatcher.api import ReceiptApi, warn_of_open_doors
 from services.dispatcher.handlers import LetGo, QueueDue, SendJobs
 from services.dispatcher.settings import Settings
 from shared.bus import consume
@@ -32,6 +32,7 @@ async def serve(settings: Settings) -> None:
     stopping, health, arrived = asyncio.Event(), Health(), asyncio.Event()
     async with AsyncExitStack() as stack:
         sender = await open_sender(stack, settings)
+        warn_of_open_doors(sender.dealers, sender.config)
         health.watch(sender.engine, settings.kafka_bootstrap_servers)
         loops = [
             *[await _lane(stack, settings, sender, lane, stopping, health) for lane in Lane],
@@ -43,7 +44,13 @@ async def serve(settings: Settings) -> None:
 
         app = make_app("bongsu dispatcher", health)
         receipts = ReceiptApi(
-            sender.engine, sender.dealers, sender.vault, sender.clock, settings.receipt_body_limit, arrived
+            sender.engine,
+            sender.dealers,
+            sender.config,
+            sender.vault,
+            sender.clock,
+            settings.receipt_body_limit,
+            arrived,
         )
         app.include_router(receipts.router())
         await run(app, settings, stopping=stopping, loops=loops)

@@ -83,7 +83,9 @@ def install(app: FastAPI) -> None:
         )
 
     async def unforeseen(request: Request, error: Exception) -> Response:
-        structlog.get_logger().error("http.unforeseen", path=request.url.path, error=type(error).__name__)
+        route = request.scope.get("route")  # as it is written, not as it was called: a path may end with a secret
+        path = getattr(route, "path", None)
+        structlog.get_logger().error("http.unforeseen", path=path, error=type(error).__name__)
         return answer(
             Problem(
                 500,

@@ -56,7 +56,7 @@ _NEVER_DISPATCHED = frozenset({"DeletedGroup", "FailedGroup", "InactiveApp", "Re
 _TRY_LATER = frozenset({"dealer_unavailable", "rate_limited"})
 
 
-def capabilities(batch: int) -> Capabilities:
+def capabilities(batch: int, push: Push) -> Capabilities:
     """Return what SOLAPI can do for an account that wants at most ``batch`` recipients in a call.
 
     SOLAPI publishes no time after which no receipt comes. Text: 25 h and 80 h are the carriers' own, as
@@ -69,7 +69,7 @@ def capabilities(batch: int) -> Capabilities:
         lookup=LookupMeans.TWO_PHASE,
         lookup_batch=500,
         not_found_after=timedelta(minutes=2),
-        push=Push.TOKEN,
+        push=push,
         receipts_polled=True,
         receipt_expected_within={
             Channel.ALIMTALK: timedelta(minutes=10),
@@ -127,7 +127,7 @@ class Solapi(Dealer):
     ) -> None:
         """``webhook_secret`` is the one set in SOLAPI's console; None: receipt calls are not checked."""
         self.name = name
-        self.capabilities = capabilities(batch)
+        self.capabilities = capabilities(batch, Push.OPEN if webhook_secret is None else Push.TOKEN)
         self._gateway = gateway
         self._codes = codes
         self._webhook_secret = (
