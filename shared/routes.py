@@ -26,8 +26,9 @@ def choose_route(routes: Sequence[Route], message: MessageId, usable: Usable = l
 
 
 def shares_of(routes: Sequence[Route]) -> list[int]:
-    """Return each route's share; where none says one, the first takes all and the others stand by."""
-    given = [route.share for route in routes]
-    if all(share is None for share in given):
-        return [1] + [0] * (len(routes) - 1)
-    return [share or 0 for share in given]
+    """Return each route's share; where none has one, the first takes all and the others stand by.
+
+    So it is where only standbys are left of a profile's routes.
+    """
+    given = [route.share or 0 for route in routes]
+    return given if any(given) else [1] + [0] * (len(routes) - 1)

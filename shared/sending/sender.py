@@ -28,6 +28,7 @@ from shared.catalog.template import Template, alimtalk, text_message
 from shared.clock import Clock, SystemClock
 from shared.config import Config, Profile, Uncertain, Unconfirmed
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel, Lane, MessageState
+from shared.copies.store import load_closed
 from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
@@ -155,7 +156,8 @@ class Sender:
 
     async def _gate(self, connection: AsyncConnection, book: Book) -> Gate:
         """Return what these messages may pass, with the probes that this process was given."""
-        gate, world_now = Gate(await load_stops(connection)), self.world.now()
+        closed = await load_closed(connection, _templates_of(book))
+        gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
         waiting = {key for message in book.messages.values() for key in keys_of(message)}
         for key, stop in gate.stops.items():
             due = key in waiting and stop.probe_at is not None and stop.probe_at <= world_now
@@ -281,7 +283,7 @@ class Sender:
                     evidence.failure(message, attempt.channel, attempt.dealer, AWAY)
         changed = await note(connection, evidence.seen, SeenIn.ANSWER, world_now=self.world.now())
         still = {key: stop for key, stop in before.items() if key not in evidence.seen}
-        return Verdicts(before, {**still, **changed})
+        return Verdicts(before, {**still, **changed}, await load_closed(connection, _templates_of(book)))
 
     def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult, verdicts: Verdicts) -> None:
         match result:
@@ -397,6 +399,8 @@ def claim(
             book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)
         elif opens > book.now:
             book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
+        elif (detour := gate.detour(message, profile)) is not None:
+            _go_round(book, message, detour)
         elif (stop := gate.bars(message)) is not None:
             _turn_away(book, message, profile, stop, gate)
         else:
@@ -404,10 +408,25 @@ def claim(
     return claimed
 
 
+def _go_round(book: Book, message: Message, detour: MoveTo | Hold) -> None:
+    """Take ``message`` to a dealer where its template is approved, or hold it until there is one."""
+    why = {"why": "not_approved", "dealer": message.dealer}
+    match detour:
+        case MoveTo(dealer):
+            book.turn_to(message, message.channel, dealer, detail=why)
+        case Hold(by, until):
+            book.move(message, MessageState.SCHEDULED, due_at=until, held_by=by, detail=why)
+
+
+def _templates_of(book: Book) -> set[str]:
+    """Return the templates of what goes to Kakao."""
+    return {message.template for message in book.messages.values() if not message.channel.is_text}
+
+
 def _turn_away(book: Book, message: Message, profile: Profile, stop: Stop, gate: Gate) -> None:
     """Let ``message`` go another way, or hold it until ``stop`` is over; at its deadline it expires."""
     why: dict[str, Any] = {"why": "stopped", "stop": str(stop.key), "stopped_for": stop.reason}
-    if other := other_dealer(message, profile, gate.stops, {message.dealer}):
+    if other := other_dealer(message, profile, gate.stops, {message.dealer}, gate.closed):
         book.turn_to(message, message.channel, other, detail=why)
     else:
         held_by = str(stop.key)

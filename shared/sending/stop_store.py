@@ -35,7 +35,7 @@ _PROBE = text("""
 _RELEASE = text("""
     WITH free AS (
         SELECT id FROM messages m
-        WHERE held_by IS NOT NULL AND NOT EXISTS (
+        WHERE held_by IS NOT NULL AND held_by NOT LIKE 'approval/%' AND NOT EXISTS (
             SELECT FROM stops s
             WHERE s.since IS NOT NULL AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
         )

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from shared.contracts.states import Channel
+from shared.copies.rules import NOTHING_CLOSED, Closed, approval_of, is_open, open_routes
 from shared.ledger.book import GiveUp, Hold, Message, MoveTo
 from shared.routes import choose_route
 
@@ -180,14 +181,21 @@ def after(stop: Stop | None, key: StopKey, seen: Seen, seen_in: SeenIn, *, now: 
 
 
 def other_dealer(
-    message: Message, profile: Profile, stops: Mapping[StopKey, Stop], tried: Collection[str]
+    message: Message,
+    profile: Profile,
+    stops: Mapping[StopKey, Stop],
+    tried: Collection[str],
+    closed: Closed = NOTHING_CLOSED,
 ) -> str | None:
-    """Return the dealer of the next of the profile's routes that nothing stops and that was not tried, or None."""
+    """Return the dealer of the next of the profile's routes that is open to the message's template, that nothing
+    stops and that was not tried, or None.
+    """  # noqa: D205 - one sentence
     if message.channel.is_text:
         return None
 
     def usable(route: Route) -> bool:
-        return route.dealer not in tried and holds(stops, keys_of(message, route.dealer)) is None
+        stopped = holds(stops, keys_of(message, route.dealer)) is not None
+        return route.dealer not in tried and not stopped and is_open(closed, route, message.template)
 
     found = choose_route(profile.routes, message.id, usable)
     return found.dealer if found else None
@@ -199,6 +207,22 @@ class Gate:
 
     stops: Mapping[StopKey, Stop]
     probes: set[StopKey] = field(default_factory=set)
+    closed: Closed = NOTHING_CLOSED
+
+    def detour(self, message: Message, profile: Profile) -> MoveTo | Hold | None:
+        """Return how ``message`` gets round a route that is closed to its template; None where its own is open.
+
+        It goes to a dealer where the template is approved, to one that is stopped if there is no other, and is held
+        where none has approved it.
+        """
+        own = profile.route(message.dealer)
+        if message.channel.is_text or own is None or is_open(self.closed, own, message.template):
+            return None
+        routes = open_routes(self.closed, profile, message.template)
+        if not routes:
+            return Hold(approval_of(message.profile, message.template), message.deadline)
+        other = other_dealer(message, profile, self.stops, {message.dealer}, self.closed)
+        return MoveTo(other or routes[0].dealer)
 
     def bars(self, message: Message) -> Stop | None:
         """Return the stop that holds ``message``; None lets it pass, and may use up a probe."""
@@ -220,6 +244,7 @@ class Verdicts:
 
     before: Mapping[StopKey, Stop]
     now: Mapping[StopKey, Stop]
+    closed: Closed = NOTHING_CLOSED
     spent: dict[StopKey, int] = field(default_factory=dict)
 
     def on(
@@ -235,7 +260,7 @@ class Verdicts:
         key = key_for(reason, channel=channel, dealer=dealer, profile=message.profile, template=message.template)
         if key is None:
             return GiveUp()
-        if profile is not None and (other := other_dealer(message, profile, self.now, tried)) is not None:
+        if profile is not None and (other := other_dealer(message, profile, self.now, tried, self.closed)) is not None:
             return MoveTo(other)
         stop = self.now.get(key)
         if stop is None or not stop.is_open or reason == AWAY:
