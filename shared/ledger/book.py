@@ -230,13 +230,15 @@ class Book:
             detail={"why": "unconfirmed"},
         )
 
-    def delivered(self, attempt: Attempt, *, code: str, price_krw: int) -> bool:
+    def delivered(
+        self, attempt: Attempt, *, code: str | None, price_krw: int, detail: dict[str, Any] | None = None
+    ) -> bool:
         """Note that the person has it. Nothing overrides this."""
         others = [a for a in self._attempts_of(attempt) if a is not attempt and a.state is AttemptState.DELIVERED]
-        detail = {"double_contact": sorted({attempt.channel.value, *(a.channel.value for a in others)})}
-        return self._attempt(
-            attempt, AttemptState.DELIVERED, code=code, price_krw=price_krw, detail=detail if others else None
-        )
+        if others:
+            twice = sorted({attempt.channel.value, *(a.channel.value for a in others)})
+            detail = {"double_contact": twice, **(detail or {})}
+        return self._attempt(attempt, AttemptState.DELIVERED, code=code, price_krw=price_krw, detail=detail)
 
     def failed(
         self,

@@ -15,17 +15,19 @@ from shared.ids import MessageId, PersonId, bucket_of
 from shared.ledger.book import Attempt, Book, Message, Transition
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from sqlalchemy import Row, TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 LEDGER_CHANNEL = "bongsu_ledger"
 """``NOTIFY`` on it wakes whoever reads the transitions, at commit."""
 
-_LOCK = text("""
+_MESSAGES = """
     SELECT id, person_id, profile, template, template_revision, lane, category, fallback, state, final, reason, seq,
            attempt, channel, dealer, tries, due_at, deadline, cost_krw, personal, held_by
-    FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
-""")
+    FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+"""
+_READ = text(_MESSAGES)
+_LOCK = text(f"{_MESSAGES} FOR UPDATE")
 
 _ATTEMPTS = text("""
     SELECT message_id, n, channel, dealer, state, request_key, opened_at, handle, dealer_message_id, check_at, checks,
@@ -85,9 +87,15 @@ async def load(
     """Lock the messages that exist of ``ids``, in the order of their ids so that no two transactions wait for each
     other, and return them as a ``Book``. ``attempts=False`` leaves their attempts out: enough to open a first one.
     """  # noqa: D205 - one sentence, and longer than a line
+    return await _read(connection, _LOCK, ids, now=now, attempts=attempts)
+
+
+async def _read(
+    connection: AsyncConnection, messages: TextClause, ids: Collection[MessageId], *, now: datetime, attempts: bool
+) -> Book:
     book = Book(now)
     wanted = list(set(ids))
-    for row in await connection.execute(_LOCK, {"ids": wanted}):
+    for row in await connection.execute(messages, {"ids": wanted}):
         message = _message(row)
         book.messages[message.id] = message
     if attempts:
@@ -95,6 +103,11 @@ async def load(
             attempt = _attempt(row)
             book.attempts[attempt.message_id, attempt.n] = attempt
     return book
+
+
+async def look(connection: AsyncConnection, ids: Collection[MessageId], *, now: datetime) -> Book:
+    """Return a ``Book`` to read from, without a lock: not one to move anything in."""
+    return await _read(connection, _READ, ids, now=now, attempts=True)
 
 
 async def save(connection: AsyncConnection, book: Book) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, alimtalk, text_message
 from shared.clock import Clock, SystemClock
-from shared.config import Config, Profile, Uncertain, Unconfirmed
+from shared.config import Config, Profile
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel, Lane, MessageState
 from shared.copies.store import load_closed
 from shared.crypto import Vault
@@ -50,6 +50,7 @@ from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
+from shared.sending.cases import case_of
 from shared.sending.limits import Limits
 from shared.sending.policy import (
     Await,
@@ -347,24 +348,7 @@ class Sender:
 
     def case(self, book: Book, attempt: Attempt) -> Case:
         """Return all that decides what follows a failure of ``attempt``."""
-        message = book.messages[attempt.message_id]
-        profile, dealer = self.config.profiles.get(message.profile), self.dealers.get(attempt.dealer)
-        opens = next_allowed(book.now, message.category, profile) if profile else book.now
-        return Case(
-            capabilities=dealer.capabilities if dealer else None,
-            channel=attempt.channel,
-            uncertain=profile.when_uncertain(message.category) if profile else Uncertain.HOLD,
-            unconfirmed=profile.when_unconfirmed(message.category) if profile else Unconfirmed.WAIT,
-            deadline=message.deadline,
-            opened_at=attempt.opened_at,
-            tries=message.tries,
-            now=book.now,
-            checks=attempt.checks,
-            has_id=attempt.dealer_message_id is not None,
-            replays_at=opens if opens > book.now else None,
-            jitter=self.jitter(),
-            speed=self.clock.stretch(timedelta(seconds=1)).total_seconds(),
-        )
+        return case_of(book, attempt, config=self.config, dealers=self.dealers, clock=self.clock, jitter=self.jitter())
 
     def _batch_of(self, dealer: str) -> int:
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
