@@ -92,6 +92,11 @@ class DealerConfig(_Part):
     templates: Trust = Field(default=Trust.ASKED, description="asked: a route is open to what the dealer approved")
     templates: Trust = Field(default=Trust.ASKED, description="asked: a route is open to what the dealer approved")
     receipts: ReceiptDoor = ReceiptDoor()
+    not_found_after_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="what a lookup does not find is believed missing then; None: as the adapter says",
+    )
 
     @field_validator("kind")
     @classmethod

@@ -21,7 +21,7 @@ PROFILES = Path(__file__).parent / "profiles"
 
 
 def find_profile(name: str) -> Path:
-    """Return the file of a shipped profile (``calm``, ``rough``), or ``name`` as a path."""
+    """Return the file of a shipped profile (``calm``, ``rough``, ``mix``), or ``name`` as a path."""
     shipped = PROFILES / f"{name}.yaml"
     return shipped if shipped.is_file() else Path(name)
 
@@ -31,7 +31,7 @@ def read_arguments(arguments: list[str]) -> SandboxSettings:
     parser = argparse.ArgumentParser(prog="bongsu.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8009, help="0: any free one")
-    parser.add_argument("--profile", help="calm, rough, or a YAML file; none: no faults, any template")
+    parser.add_argument("--profile", help="calm, rough, mix, or a YAML file; none: no faults, any template")
     parser.add_argument("--clock", default=os.environ.get("BONGSU_CLOCK", ""), help="as BONGSU_CLOCK")
     parser.add_argument(
         "--webhook", help="where reports are pushed, in place of the profile's; {dealer} in it is the prefix"

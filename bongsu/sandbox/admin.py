@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from bongsu.sandbox.profile import CallFault, FaultProfile, Operation, Template, problems_of
+from shared.clock import clock_from
 
 if TYPE_CHECKING:
     from bongsu.sandbox.server import Sandbox
@@ -32,6 +33,7 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
             web.post("/_sandbox/arrange", endpoints.arrange),
             web.post("/_sandbox/templates", endpoints.add_templates),
             web.post("/_sandbox/webhook", endpoints.set_webhook),
+            web.post("/_sandbox/clock", endpoints.set_clock),
             web.post("/_sandbox/settle", endpoints.settle),
             web.post("/_sandbox/reset", endpoints.reset),
         ]
@@ -43,6 +45,10 @@ class _Arranged(msgspec.Struct, forbid_unknown_fields=True):
     fault: CallFault
     times: int = 1
     dealer: str = "solapi"
+
+
+class _Clock(msgspec.Struct, forbid_unknown_fields=True):
+    clock: str
 
 
 class _Webhook(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,7 +106,7 @@ class _Admin:
             changed = []
             for chance in chances:
                 now = {} if "replace" in request.query else chance.profile.model_dump(mode="json", exclude_unset=True)
-                changed.append(FaultProfile.model_validate(_merge(now, patch)))
+                changed.append(FaultProfile.model_validate(merged(now, patch)))
         except msgspec.DecodeError as error:
             return _problem(str(error))
         except ValidationError as error:
@@ -137,6 +143,14 @@ class _Admin:
             self.sandbox.solapi.webhooks.secret = wanted.secret
         return _json({"url": wanted.url})
 
+    async def set_clock(self, request: web.Request) -> web.Response:
+        """Go on by another clock, written as ``BONGSU_CLOCK`` is."""
+        try:
+            self.sandbox.clock.clock = clock_from(msgspec.json.decode(await request.read(), type=_Clock).clock)
+        except (msgspec.DecodeError, ValueError) as error:
+            return _problem(str(error))
+        return _json({"now": self.sandbox.clock.now().isoformat()})
+
     async def settle(self, _: web.Request) -> web.Response:
         return _json({"settled": self.sandbox.settle()})
 
@@ -145,16 +159,17 @@ class _Admin:
         return _json({"reset": True})
 
 
-def _merge(target: Any, patch: Any) -> Any:  # noqa: ANN401 - any JSON
+def merged(target: Any, patch: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return ``target`` with a merge patch applied (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
-    merged = dict(target) if isinstance(target, dict) else {}
+    result = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
         if value is None:
-            merged.pop(name, None)
+            result.pop(name, None)
         else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+            result[name] = merged(result.get(name), value)
+    return result
 
 
 def _json(value: object) -> web.Response:

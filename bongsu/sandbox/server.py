@@ -17,7 +17,7 @@ from bongsu.sandbox.dialect import Context, Dialect, Endpoint, Reply, Request
 from bongsu.sandbox.faults import Faults
 from bongsu.sandbox.profile import CallFault, FaultProfile, Operation, Profile, Template
 from bongsu.sandbox.solapi.dialect import SolapiDialect
-from bongsu.sandbox.timers import Timers
+from bongsu.sandbox.timers import Timers, TurnedClock
 from bongsu.sandbox.truth import Truth
 from shared.clock import Clock, SystemClock
 from shared.extensions import modules
@@ -55,7 +55,8 @@ class Sandbox:
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
         self.profile = settings.profile
-        self.timers = Timers(settings.clock)
+        self.clock = TurnedClock(settings.clock)
+        self.timers = Timers(self.clock)
         self.book = Truth()
         self.chances: dict[str, Faults] = {}
         self.dialects: dict[str, Dialect] = {}
@@ -69,7 +70,7 @@ class Sandbox:
     def _add(self, name: str) -> None:
         own = self.profile.of(name)
         faults = self.chances[name] = Faults(own.faults or self.profile.faults, self.profile.seed)
-        context = Context(name, self.profile, own, self.settings.clock, faults, self.timers, self.book)
+        context = Context(name, self.profile, own, self.clock, faults, self.timers, self.book)
         dialect = import_module(DIALECTS[name]).build(context)
         self.dialects[name] = dialect
         if self.settings.webhook_url is not None and dialect.webhooks is not None:
@@ -209,7 +210,7 @@ class Sandbox:
         async def handle(call: web.Request) -> web.StreamResponse:
             request = await _read(call, dealer)
             self._note(dealer, request)
-            fault = chance.outage(self.settings.clock.now()) or chance.call_fault(endpoint.operation)
+            fault = chance.outage(self.clock.now()) or chance.call_fault(endpoint.operation)
             if latency := chance.latency(endpoint.operation):
                 await asyncio.sleep(latency)
             if (refusal := self._unprocessed(fault, call, dealer)) is not None:

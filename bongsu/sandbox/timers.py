@@ -5,17 +5,34 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from shared.clock import Clock
 
 T = TypeVar("T")
 _AT_ONCE = 500  # then others get their turn
 _LOOK_EVERY = 1.0  # seconds of world time: a clock may be set
+
+
+@dataclass
+class TurnedClock:
+    """Shows the time of ``clock``, which may be exchanged for another while the sandbox runs."""
+
+    clock: Clock
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.clock.now()
+
+    def stretch(self, span: timedelta) -> timedelta:
+        """Return how far the clock moves while ``span`` passes in the world."""
+        return self.clock.stretch(span)
 
 
 class Timers:
@@ -60,7 +77,6 @@ class Timers:
 
     async def run(self) -> None:
         """Do things as they come due, until cancelled."""
-        speed = self._clock.stretch(timedelta(seconds=1)).total_seconds()
         while True:
             self._earlier.clear()
             if self.run_due(at_most=_AT_ONCE) == _AT_ONCE:
@@ -68,6 +84,7 @@ class Timers:
                 continue
             wait = _LOOK_EVERY
             if self._queue:
+                speed = self._clock.stretch(timedelta(seconds=1)).total_seconds()
                 wait = min(wait, max(0.001, (self._queue[0][0] - self.now()) / speed))
             try:
                 async with asyncio.timeout(wait):

@@ -76,6 +76,7 @@ class Truth:
         self._sent: defaultdict[str, SlidingWindow] = defaultdict(lambda: SlidingWindow(1.0))
         self._asked: defaultdict[str, SlidingWindow] = defaultdict(lambda: SlidingWindow(1.0))
         """with what was refused for the limit"""
+        self._exceeded: Counter[str] = Counter()
         self.counted: Counter[str] = Counter()
         self.refused_at_registration: Counter[str] = Counter()
         self._ends: Counter[tuple[Channel, str]] = Counter()
@@ -103,6 +104,7 @@ class Truth:
         meter.add(time.monotonic(), amount)
         if limit and meter.total > limit:
             self.counted["windows_exceeded"] += 1
+            self._exceeded[dealer] += 1
 
     def rows(self, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield rows from the ``after``-th on."""
@@ -125,9 +127,22 @@ class Truth:
             "max_in_a_second": max((meter.peak for meter in self._sent.values()), default=0),
             "max_asked_in_a_second": max((meter.peak for meter in self._asked.values()), default=0),
             "windows_exceeded": self.counted["windows_exceeded"],
+            "by_dealer": self._by_dealer(),
             "counted": dict(self.counted),
         }
         return totals if key is None else {**totals, "duplicates": self.duplicates(key, until)}
+
+    def _by_dealer(self) -> dict[str, dict[str, int]]:
+        """Return what left through each dealer, and how it kept to the limit."""
+        sent = Counter(dispatched.dealer for dispatched in self.sent)
+        return {
+            dealer: {
+                "dispatched": sent[dealer],
+                "max_in_a_second": self._sent[dealer].peak,
+                "windows_exceeded": self._exceeded[dealer],
+            }
+            for dealer in sorted(sent)
+        }
 
     def duplicates(self, key: str = "", until: str = "") -> dict[str, Any]:
         """Count messages that left (or reached someone) twice to a person over a channel.

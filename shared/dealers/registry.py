@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def build_dealers(config: Config) -> dict[str, Dealer]:
 
 def _build(name: str, config: DealerConfig) -> Dealer:
     known, build = _adapter(name, ADAPTERS[config.kind])
-    return build(
+    dealer = build(
         Account(
             name=name,
             base_url=config.base_url,
@@ -45,6 +46,10 @@ def _build(name: str, config: DealerConfig) -> Dealer:
             now=_world_time,
         )
     )
+    if config.not_found_after_seconds is not None:
+        believed = timedelta(seconds=config.not_found_after_seconds)
+        dealer.capabilities = replace(dealer.capabilities, not_found_after=believed)
+    return dealer
 
 
 def _adapter(name: str, module: str) -> tuple[Credentials, Callable[[Account], Dealer]]:

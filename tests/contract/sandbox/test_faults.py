@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import aiohttp
 import pytest
@@ -108,6 +109,18 @@ async def test_a_forgotten_disable_sms_really_sends_an_sms(start: Start) -> None
         ("01000000002", "alimtalk", False, False),
         ("01000000002", "sms", True, True),
     ]
+
+
+async def test_it_goes_on_by_another_clock(start: Start) -> None:
+    client = await start(faults={"receipts": {"fate_after": 3600}})
+    await client.send(await client.group(alimtalk("01000000001")))
+    address = client.sandbox.origin + "/_sandbox/clock"
+    async with client.session.post(address, json={"clock": f"2030-01-01T00:00:00+09:00@{time.time()}*60"}) as answer:
+        assert (await answer.json(content_type=None))["now"].startswith("2029-12-31T15:")
+    client.sandbox.timers.run_due()
+    assert len(client.sandbox.timers) == 0
+    async with client.session.post(address, json={"clock": "noon"}) as answer:
+        assert answer.status == 400
 
 
 async def test_faults_are_merged_while_it_runs(start: Start) -> None:

@@ -41,6 +41,12 @@ def test_no_batch_is_larger_than_solapi_takes() -> None:
     assert dealers["main"].capabilities.max_batch == 10_000
 
 
+async def test_an_operator_may_know_better_how_far_an_index_lags() -> None:
+    assert build_dealers(config())["main"].capabilities.not_found_after == timedelta(minutes=2)
+    dealer = build_dealers(config(not_found_after_seconds=600))["main"]
+    assert dealer.capabilities.not_found_after == timedelta(minutes=10)
+
+
 @pytest.mark.parametrize(
     ("credentials", "complaint"),
     [

@@ -23,17 +23,19 @@ from bongsu.sandbox.profile import (
 )
 from shared.clock import SEOUL, FastClock
 from shared.contracts.states import Channel
+from shared.dealers.codes import REASONS
 
 
-@pytest.mark.parametrize("name", ["calm", "rough"])
+@pytest.mark.parametrize("name", ["calm", "rough", "mix"])
 def test_shipped_profiles_can_be_used(name: str) -> None:
     settings = read_arguments(["--profile", name, "--port", "0", "--seed", "5"])
     assert settings.profile.seed == 5
     assert settings.profile.accept_any_template
 
 
-def test_the_rough_profile_has_every_fault_on() -> None:
-    faults = load_profile(PROFILES / "rough.yaml").faults
+@pytest.mark.parametrize("name", ["rough", "mix"])
+def test_the_rough_profiles_have_every_fault_on(name: str) -> None:
+    faults = load_profile(PROFILES / f"{name}.yaml").faults
     assert all(getattr(faults.calls["default"], fault) for fault in CallFault)
     receipts = faults.receipts
     assert all(
@@ -49,6 +51,12 @@ def test_the_rough_profile_has_every_fault_on() -> None:
     assert receipts.missing
     assert faults.registration
     assert faults.fates.hours
+
+
+def test_the_mix_speaks_in_reasons() -> None:
+    faults = load_profile(PROFILES / "mix.yaml").faults
+    fates = [word for channel in Channel for word in faults.fates.of(channel)]
+    assert {*faults.registration, *fates, faults.receipts.contradiction.code} <= REASONS
 
 
 @pytest.mark.parametrize(
