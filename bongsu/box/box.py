@@ -7,26 +7,27 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
 
 from bongsu.apply import SHOP, apply_directory
+from bongsu.box.dealers import config_for
 from bongsu.box.postgres import EmbeddedPostgres
 from bongsu.box.processes import Child, Family
 from bongsu.kafka import KafkaServer
 from bongsu.sandbox.__main__ import find_profile
-from bongsu.sandbox.profile import DEFAULT_API_KEY, DEFAULT_API_SECRET, DEFAULT_WEBHOOK_SECRET
+from bongsu.sandbox.admin import merged
 from shared.bus.kafka import create_topics
-from shared.clock import clock_from
+from shared.clock import FastClock, clock_from
 from shared.crypto import new_keys
 from shared.db.engine import engine_for
 from shared.db.migrate import migrate
@@ -53,13 +54,22 @@ class BoxOptions:
     kafka: str | None = None
     """bootstrap servers; ``local`` starts a Kafka of our own; None for the embedded bus"""
     config: Path | None = None
-    """None for the sandbox as the only dealer"""
+    """None for the sandbox, which plays ``dealers``"""
+    dealers: tuple[str, ...] = ("solapi",)
+    """kinds, in the order of the routes"""
+    shares: Mapping[str, int] = MappingProxyType({})
+    """of the messages, by dealer; none for all through the first, the others standing by"""
+    profiles: Mapping[str, str | None] = MappingProxyType({"shop": None})
+    """by name, who carries their texts; None for the first dealer that has any"""
+    faults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """what is different at a dealer from the faults of ``sandbox_profile``: a patch (RFC 7396)"""
     fixed_ports: bool = True
     """the ports of the design; False for free ones"""
     clock: str = ""
     sandbox_profile: str = "calm"
     """a name of a shipped fault profile, or a path"""
     messages_per_second: int = 500
+    """the limit of each dealer"""
     quiet_hours: str | None = "21:00-08:00"
     log_level: str = "info"
     env: dict[str, str] = field(default_factory=dict)
@@ -115,7 +125,7 @@ class Box:
         await asyncio.gather(self._start_postgres(), self._start_kafka())
         await self._prepare_database()
         self._stack.push_async_callback(self.family.stop)
-        env = self._environment()
+        env = await self._environment()
         if self.options.config is None:
             await self._start_sandbox(env)
         for name in SERVICES:
@@ -169,12 +179,35 @@ class Box:
         finally:
             await engine.dispose()
 
-    def _environment(self) -> dict[str, str]:
+    async def set_clock(self, clock: FastClock) -> None:
+        """Let everything go on by another clock: the services stop, the sandbox is told, the services start anew."""
+        for name in reversed(SERVICES):
+            await self.family.children[name].stop()
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{self.urls['sandbox']}/_sandbox/clock", json={"clock": str(clock)}) as answer,
+        ):
+            answer.raise_for_status()
+        for name in SERVICES:
+            child = self.family.children[name]
+            child.env = {**child.env, "BONGSU_CLOCK": str(clock)}
+            await child.start()
+        await self._until_ready()
+
+    async def _environment(self) -> dict[str, str]:
         self.keys = self._kept("encryption-keys", lambda: new_keys("box"))
         config = self.options.config
         if config is None:
             config = self.directory / "config.yaml"
-            config.write_text(yaml.safe_dump(self._config(), allow_unicode=True), encoding="utf-8")
+            made = await config_for(
+                self.options.dealers,
+                self.urls["sandbox"],
+                profiles=self.options.profiles,
+                shares=self.options.shares,
+                messages_per_second=self.options.messages_per_second,
+                quiet_hours=self.options.quiet_hours,
+            )
+            config.write_text(yaml.safe_dump(made, allow_unicode=True), encoding="utf-8")
         return {
             "BONGSU_DATABASE_URL": self.database_url,
             "BONGSU_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
@@ -185,29 +218,6 @@ class Box:
             **self.options.env,
         }
 
-    def _config(self) -> dict[str, object]:
-        """Return a configuration with the sandbox as its one dealer."""
-        profile: dict[str, object] = {
-            "name": "봉수상점",
-            "routes": [{"dealer": "solapi", "sender_key": "KA01PF-bongsu-shop"}],
-            "text": {"dealer": "solapi", "from": "0212345678"},
-        }
-        if self.options.quiet_hours:
-            profile["quiet_hours"] = {"informational": self.options.quiet_hours}
-        solapi = {
-            "kind": "solapi",
-            "base_url": self.urls["sandbox"] + "/solapi",
-            "credentials": {
-                "api_key": DEFAULT_API_KEY,
-                "api_secret": DEFAULT_API_SECRET,
-                "webhook_secret": DEFAULT_WEBHOOK_SECRET,
-            },
-            "limits": {"messages_per_second": self.options.messages_per_second, "batch": 1000},
-            "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
-            "timeout_seconds": 1.5,
-        }
-        return {"dealers": {"solapi": solapi}, "profiles": {"shop": profile}}
-
     async def _start_sandbox(self, env: dict[str, str]) -> None:
         port = str(urlsplit(self.urls["sandbox"]).port)
         arguments = [
@@ -217,22 +227,25 @@ class Box:
             "--profile",
             str(self._sandbox_profile()),
             "--webhook",
-            self.urls["dispatcher"] + "/v1/receipts/solapi",
+            self.urls["dispatcher"] + "/v1/receipts/{dealer}",
         ]
         if self.options.clock:
             arguments += ["--clock", self.options.clock]
         await self._child("sandbox", arguments, env)
 
     def _sandbox_profile(self) -> Path:
-        """Write the fault profile with the limit that the services are configured for."""
+        """Write the fault profile with the limits that the services are configured for."""
         named = find_profile(self.options.sandbox_profile)
         try:
             raw = yaml.safe_load(named.read_text(encoding="utf-8"))
         except OSError as error:
             raise BoxFailed(f"no fault profile {self.options.sandbox_profile!r}: {error.strerror}") from error
         limits = {**raw.get("limits", {}), "messages_per_second": self.options.messages_per_second}
+        faults = raw.get("faults", {})
+        dealers = {name: {"faults": merged(faults, patch)} for name, patch in self.options.faults.items()}
+        whole = merged(raw, {"limits": limits, "dealers": dealers})
         path = self.directory / "sandbox.yaml"
-        path.write_text(yaml.safe_dump({**raw, "limits": limits}, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
         return path
 
     async def _child(self, name: str, module: list[str], env: dict[str, str]) -> None:

@@ -68,6 +68,7 @@ def _account(kind: str, origin: str, messages_per_second: int) -> dict[str, Any]
         "limits": {"messages_per_second": messages_per_second, "batch": 1000},
         "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
         "timeout_seconds": 1.5,
+        "templates": "trusted",
         "not_found_after_seconds": INDEX_LAG_SECONDS,
     }
 

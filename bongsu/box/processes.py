@@ -31,7 +31,8 @@ class Child:
         return self._process.pid if alive and self._process else None
 
     async def start(self) -> None:
-        """Start the process and keep it alive from now on."""
+        """Start the process, perhaps once more after a stop, and keep it alive from now on."""
+        self._stopping = False
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep())
 
