@@ -30,7 +30,7 @@ check: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests docs
 	$(BIN)/lint-imports
 
 unit: $(READY) ## the tests that need no server
