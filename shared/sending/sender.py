@@ -15,6 +15,7 @@ its message moved on, and is void.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -44,7 +45,7 @@ from shared.dealers.base import (
 )
 from shared.errors import BongsuError
 from shared.hours import next_allowed
-from shared.ids import MessageId
+from shared.ids import MessageId, PersonId
 from shared.ledger.book import Attempt, Book, Close, GiveUp, Hold, Message, MoveTo, RetryAt
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
@@ -174,26 +175,36 @@ class Sender:
         No call is made at ``latest`` or later: a process that stood still so long (stopped, suspended) does not know
         any more what happened meanwhile, and hours of rest or the deadline may have come.
         """
-        batch: list[Outgoing] = []
-        results: list[SendResult | None] = []
-        for attempt, message in claimed:
-            try:
-                batch.append(self._render(attempt, message))
-                results.append(None)
-            except (BongsuError, KeyError, ValueError) as error:
-                # Planned with checks that this passes; the kind of the error alone is logged, it may quote a value.
-                structlog.get_logger().error(
-                    "sending.unrenderable", message_id=str(message.id), error=type(error).__name__
-                )
-                results.append(Refused("invalid_request", "", f"cannot be rendered: {type(error).__name__}"))
-        sent: list[SendResult] = []
-        if self.clock.now() >= latest:
-            sent = [NotTaken("dealer_unavailable", detail="the sender slept past its lease")] * len(batch)
-        elif batch:
+        results: dict[int, SendResult] = {}
+        waves: dict[int, list[tuple[int, Outgoing]]] = {}
+        before: Counter[PersonId] = Counter()
+        for n, (attempt, message) in enumerate(claimed):
+            rendered = self._rendered(attempt, message)
+            if isinstance(rendered, Refused):
+                results[n] = rendered
+                continue
+            # One call may be many requests at once, and a person's messages leave in their order (promise P7).
+            wave = 0 if handle is not None else before[message.person_id]
+            waves.setdefault(wave, []).append((n, rendered))
+            before[message.person_id] += 1
+        for _, some in sorted(waves.items()):
+            if self.clock.now() >= latest:
+                slept = NotTaken("dealer_unavailable", detail="the sender slept past its lease")
+                results |= {n: slept for n, _ in some}
+                continue
             with telemetry.DURATION.labels(dealer.name).time():
-                sent = await dealer.send(handle, batch)
-        answers = iter(sent)
-        return [next(answers) if result is None else result for result in results]
+                sent = await dealer.send(handle, [outgoing for _, outgoing in some])
+            results |= {n: result for (n, _), result in zip(some, sent, strict=True)}
+        return [results[n] for n in range(len(claimed))]
+
+    def _rendered(self, attempt: Attempt, message: Message) -> Outgoing | Refused:
+        try:
+            return self._render(attempt, message)
+        except (BongsuError, KeyError, ValueError) as error:
+            # Planned with checks that this passes; the kind of the error alone is logged, it may quote a value.
+            kind = type(error).__name__
+            structlog.get_logger().error("sending.unrenderable", message_id=str(message.id), error=kind)
+            return Refused("invalid_request", "", f"cannot be rendered: {kind}")
 
     def _render(self, attempt: Attempt, message: Message) -> Outgoing:
         personal = open_personal(self.vault, message.personal, message.id)
@@ -292,14 +303,14 @@ class Sender:
                 book.taken(
                     attempt,
                     dealer_message_id=storable(dealer_message_id),
-                    price_krw=price(self.config, attempt) if cost is None else cost,
+                    price_krw=price(self.config, attempt.dealer, attempt.channel) if cost is None else cost,
                     check_at=book.now + receipt_expected(dealer, attempt.channel),
                 )
             case AlreadyTaken(dealer_message_id):
                 book.taken(
                     attempt,
                     dealer_message_id=dealer_message_id and storable(dealer_message_id),
-                    price_krw=price(self.config, attempt),
+                    price_krw=price(self.config, attempt.dealer, attempt.channel),
                     check_at=book.now + receipt_expected(dealer, attempt.channel),
                 )
             case Ambiguous(detail, dealer_message_id):
@@ -428,10 +439,10 @@ def _outgoing(attempt: Attempt, phone: str, content: Content) -> Outgoing:
     )
 
 
-def price(config: Config, attempt: Attempt) -> int:
-    """Return what ``attempt`` costs if it is taken, in KRW, by the configured prices; 0 where none is set."""
-    dealer = config.dealers.get(attempt.dealer)
-    return dealer.prices.get(attempt.channel, 0) if dealer else 0
+def price(config: Config, dealer: str, channel: Channel) -> int:
+    """Return what an attempt costs if ``dealer`` takes it, in KRW, by the configured prices; 0 where none is set."""
+    known = config.dealers.get(dealer)
+    return known.prices.get(channel, 0) if known else 0
 
 
 def runs(jobs: Sequence[Job], batch_of: Callable[[str], int]) -> list[list[Job]]:
