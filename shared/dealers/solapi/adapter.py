@@ -1,4 +1,4 @@
-"""SOLAPI (쿨에스엠에스) behind the dealer boundary: the two-phase group flow, lookups, receipts, the balance.
+"""SOLAPI (쿨에스엠에스) behind the dealer boundary: the two-phase group flow, lookups, receipts, and what is around.
 
 A group is opened, messages are added to it, and one last call sends it. Only that call lets anything out, and it
 does so once per group whatever happens, so every lost answer can be resolved by looking at the group.
@@ -25,7 +25,9 @@ from shared.dealers.base import (
     Ambiguous,
     BadReceipt,
     Capabilities,
+    Checked,
     Dealer,
+    ImageUse,
     LookupMeans,
     LookupResult,
     NotTaken,
@@ -35,12 +37,16 @@ from shared.dealers.base import (
     Refused,
     Report,
     SendResult,
+    Uploaded,
 )
 from shared.dealers.codes import CodeTable, Meaning, load_table
 from shared.dealers.solapi import wire
+from shared.dealers.solapi.check import check_channels, check_numbers
+from shared.dealers.solapi.content import ALIMTALK_CHARACTERS, refusal_of
 from shared.dealers.solapi.gateway import Answer, Gateway, Lost, Outcome, code_of, error_code_of
 from shared.dealers.solapi.lookup import Lookup
 from shared.dealers.solapi.reports import report_of
+from shared.dealers.solapi.storage import body_of, refusal_of_image
 from shared.dealers.telemetry import UNREADABLE_RECEIPTS
 
 if TYPE_CHECKING:
@@ -60,11 +66,11 @@ def capabilities(batch: int, push: Push) -> Capabilities:
     """Return what SOLAPI can do for an account that wants at most ``batch`` recipients in a call.
 
     SOLAPI publishes no time after which no receipt comes. Text: 25 h and 80 h are the carriers' own, as
-    another dealer of the same carriers states them (NHN Cloud SMS guide, result timeout). AlimTalk: Kakao
+    another dealer of the same carriers states them (NHN Cloud SMS guide, result timeout). KakaoTalk: Kakao
     answers in seconds; 24 h is when another dealer (Aligo) calls its results final.
     """
     return Capabilities(
-        channels=frozenset({Channel.ALIMTALK, Channel.SMS, Channel.LMS}),
+        channels=frozenset({Channel.ALIMTALK, Channel.FRIENDTALK, Channel.SMS, Channel.LMS, Channel.MMS}),
         max_batch=min(batch, wire.MAX_RECIPIENTS),
         lookup=LookupMeans.TWO_PHASE,
         lookup_batch=500,
@@ -73,14 +79,23 @@ def capabilities(batch: int, push: Push) -> Capabilities:
         receipts_polled=True,
         receipt_expected_within={
             Channel.ALIMTALK: timedelta(minutes=10),
+            Channel.FRIENDTALK: timedelta(minutes=10),
             Channel.SMS: timedelta(minutes=30),
             Channel.LMS: timedelta(minutes=30),
+            Channel.MMS: timedelta(minutes=30),
         },
         receipt_deadline={
             Channel.ALIMTALK: timedelta(hours=24),
+            Channel.FRIENDTALK: timedelta(hours=24),
             Channel.SMS: timedelta(hours=25),
             Channel.LMS: timedelta(hours=80),
+            Channel.MMS: timedelta(hours=80),
         },
+        alimtalk_characters=ALIMTALK_CHARACTERS,
+        mms_images=1,
+        cancels=True,
+        schedules=True,
+        uploads=frozenset(ImageUse),
     )
 
 
@@ -299,6 +314,32 @@ class Solapi(Dealer):
         except wire.Unreadable:
             return None
 
+    async def check(self, sender_keys: Sequence[str], sender_numbers: Sequence[str]) -> list[Checked]:
+        """Verify credentials, channels (pfId) and sender numbers, without sending anything."""
+        return [
+            *await check_channels(self._gateway, self._codes, sender_keys),
+            *await check_numbers(self._gateway, self._codes, sender_numbers),
+        ]
+
+    async def upload(self, use: ImageUse, name: str, image: bytes) -> Uploaded | Refused | NotTaken:
+        """Upload an image: a JPEG of 200 KB for an MMS, or a JPEG or PNG of 5 MB for a brand message.
+
+        A lost answer is ``NotTaken``: nobody is sent anything by an image that lies at SOLAPI twice.
+        """
+        if (refusal := refusal_of_image(use, image)) is not None:
+            return refusal
+        body = body_of(use, name, image)
+        outcome = await self._gateway.call_signing_again("POST", "storage", "v1", "files", body=body)
+        if isinstance(outcome, Answer) and outcome.status == HTTPStatus.OK:
+            try:
+                return Uploaded(wire.read_file_id(outcome.body))
+            except wire.Unreadable:
+                return NotTaken("dealer_unavailable", detail="the answer to the upload names no file")
+        verdict = self._refusal(outcome)
+        if isinstance(verdict, Refused) and verdict.reason == "invalid_request":
+            return Refused("invalid_attachment", verdict.code, verdict.detail)
+        return verdict
+
     async def close(self) -> None:
         """Close connections."""
         await self._gateway.close()
@@ -379,10 +420,13 @@ def _attributed(some: Sequence[Outgoing], items: Sequence[wire.Message]) -> Iter
 def _encoded(
     batch: Sequence[Outgoing],
 ) -> tuple[list[tuple[Outgoing, bytes]], dict[str, _Registered | Refused]]:
-    """Return the messages with their JSON, and by request key those that JSON cannot carry."""
+    """Return the messages with their JSON, and by request key those that SOLAPI or JSON cannot carry."""
     encoded: list[tuple[Outgoing, bytes]] = []
     refused: dict[str, _Registered | Refused] = {}
     for outgoing in batch:
+        if (refusal := refusal_of(outgoing)) is not None:
+            refused[outgoing.request_key] = refusal
+            continue
         try:
             encoded.append((outgoing, wire.encode(outgoing)))
         except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What goes over SOLAPI's wire: our messages as its JSON, and its JSON as our words."""
+"""What goes over SOLAPI's wire: requests full of messages, and its JSON as our words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from shared.contracts.states import Channel
-from shared.dealers.base import AlimTalk, Button, Outgoing, Text
+from shared.dealers.solapi.content import IMAGE_ID, KEY_FIELD, TYPES, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-KEY_FIELD = "bongsu_key"
-"""the custom field that carries our request key there and back"""
+    from shared.dealers.base import Outgoing
 
 MAX_RECIPIENTS = 10_000
 MAX_BODY_BYTES = 15_000_000
@@ -24,58 +23,10 @@ MAX_BODY_BYTES = 15_000_000
 NEW_GROUP = b'{"allowDuplicates":true}'
 """two messages to one number in one batch are two messages, and not a mistake (1026)"""
 
-CHANNELS = {"ATA": Channel.ALIMTALK, "SMS": Channel.SMS, "LMS": Channel.LMS, "MMS": Channel.MMS}
-_TYPES = {channel: name for name, channel in CHANNELS.items()}
+CHANNELS = {name: channel for channel, name in TYPES.items()}
 
 
 # -- out ---------------------------------------------------------------------------------------------------------
-
-
-def message_of(outgoing: Outgoing) -> dict[str, Any]:
-    """Return a message as SOLAPI wants it.
-
-    An AlimTalk goes as template and variables, without ``text``: SOLAPI puts the variables into the text that
-    Kakao inspected, so a difference of ours in a space or a line break cannot make a mismatch (1043, 3103).
-    ``variables`` is there even when empty, as in the SDK's example: it is what chooses this way.
-    """
-    message: dict[str, Any] = {
-        "to": outgoing.to,
-        "country": "82",
-        "type": _TYPES[outgoing.channel],
-        "autoTypeDetect": False,
-        "customFields": {KEY_FIELD: outgoing.request_key},
-    }
-    match outgoing.content:
-        case AlimTalk() as alimtalk:
-            options: dict[str, Any] = {
-                "pfId": alimtalk.sender_key,
-                "templateId": alimtalk.template_code,
-                "variables": {f"#{{{name}}}": value for name, value in alimtalk.variables.items()},
-                "disableSms": True,
-            }
-            if alimtalk.buttons:
-                options["buttons"] = [_button_of(button) for button in alimtalk.buttons]
-            message["kakaoOptions"] = options
-            if alimtalk.sender is not None:
-                message["from"] = alimtalk.sender
-        case Text() as text:
-            message["from"] = text.sender
-            message["text"] = text.text
-            if text.subject is not None and outgoing.channel is not Channel.SMS:
-                message["subject"] = text.subject
-    return message
-
-
-def _button_of(button: Button) -> dict[str, str]:
-    fields = {
-        "buttonName": button.name,
-        "buttonType": button.kind,
-        "linkMo": button.url_mobile,
-        "linkPc": button.url_pc,
-        "linkAnd": button.scheme_android,
-        "linkIos": button.scheme_ios,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def encode(outgoing: Outgoing) -> bytes:
@@ -143,13 +94,18 @@ class Message(msgspec.Struct, rename="camel"):
 
     @property
     def channel(self) -> Channel | None:
-        """Return the channel its type stands for."""
-        return CHANNELS.get(self.type) if isinstance(self.type, str) else None
+        """Return the channel its type stands for.
+
+        A free-form brand message may come back under the name of its bubble (``BMS_TEXT``).
+        """
+        if not isinstance(self.type, str):
+            return None
+        return Channel.FRIENDTALK if self.type.startswith("BMS_") else CHANNELS.get(self.type)
 
     @property
     def number(self) -> str | None:
         """Return the recipient, digits only."""
-        return re.sub(r"\D", "", self.to) if isinstance(self.to, str) else None
+        return digits(self.to) if isinstance(self.to, str) else None
 
     @property
     def at(self) -> datetime | None:
@@ -205,6 +161,14 @@ class _Balance(msgspec.Struct):
     point: float = 0
 
 
+class _File(msgspec.Struct, rename="camel"):
+    file_id: Any
+
+
+class _Channel(msgspec.Struct, rename="camel"):
+    channel_id: str
+
+
 class _Envelope(msgspec.Struct, rename="camel"):
     event_data_id: Any = None
     data: msgspec.Raw = msgspec.Raw()  # empty where there is none
@@ -215,8 +179,11 @@ _GROUP = msgspec.json.Decoder(Group)
 _PAGE = msgspec.json.Decoder(Page)
 _REGISTRATION = msgspec.json.Decoder(_Registration)
 _BALANCE = msgspec.json.Decoder(_Balance)
+_FILE = msgspec.json.Decoder(_File)
+_CHANNEL = msgspec.json.Decoder(_Channel)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_NUMBERS = msgspec.json.Decoder(list[str | dict[str, Any]])
 
 
 _T = TypeVar("_T")
@@ -264,6 +231,32 @@ def read_balance(body: bytes) -> int:
     return int(account.balance + account.point)
 
 
+def read_file_id(body: bytes) -> str:
+    """Read the id of a file that was uploaded. Raises ``Unreadable``."""
+    file_id = _read(_FILE, body).file_id
+    if not isinstance(file_id, str) or not IMAGE_ID.fullmatch(file_id):
+        raise Unreadable("no id")
+    return file_id
+
+
+def read_channel_id(body: bytes) -> str:
+    """Read the id of a KakaoTalk channel. Raises ``Unreadable``."""
+    return _read(_CHANNEL, body).channel_id
+
+
+def read_numbers(body: bytes) -> set[str]:
+    """Read the sender numbers that may be used, digits only. Raises ``Unreadable``.
+
+    The documents show texts; one public client was given objects with ``phoneNumber``.
+    """
+    numbers = set()
+    for item in _read(_NUMBERS, body):
+        number = item.get("phoneNumber") if isinstance(item, dict) else item
+        if isinstance(number, str):
+            numbers.add(digits(number))
+    return numbers
+
+
 def read_items(body: bytes) -> list[msgspec.Raw]:
     """Split the body of a webhook call into its items. Raises ``Unreadable`` when it is no JSON array."""
     return _read(_ITEMS, body)
@@ -274,6 +267,11 @@ def read_item(item: msgspec.Raw) -> tuple[Message, str | None]:
     envelope = _read(_ENVELOPE, item)
     message = _read(_MESSAGE, envelope.data if bytes(envelope.data) else item)
     return message, printable(envelope.event_data_id)
+
+
+def digits(number: str) -> str:
+    """Return a telephone number without what stands between its digits."""
+    return re.sub(r"\D", "", number)
 
 
 def printable(value: object) -> str | None:

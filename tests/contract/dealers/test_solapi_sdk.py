@@ -8,7 +8,7 @@ from solapi.model.message_type import MessageType
 
 from shared.contracts.states import Channel
 from shared.dealers.base import Outgoing, Text
-from shared.dealers.solapi import wire
+from shared.dealers.solapi import content
 from tests.contract.dealers.fake_gateway import alimtalk, message_id, sms
 
 LMS = Outgoing(message_id(3), 1, "key-3", Channel.LMS, "01012340003", Text("0212345678", "안녕", subject="제목"))
@@ -50,4 +50,4 @@ def sdk_lms() -> RequestMessage:
     ],
 )
 def test_the_sdk_sends_the_same(outgoing: Outgoing, message: RequestMessage) -> None:
-    assert wire.message_of(outgoing) == message.model_dump(exclude_none=True, by_alias=True, mode="json")
+    assert content.message_of(outgoing) == message.model_dump(exclude_none=True, by_alias=True, mode="json")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared.contracts.states import Channel
 from shared.dealers.base import AlimTalk, Outgoing, Text
 from shared.dealers.solapi import wire
+from shared.dealers.solapi.content import message_of
 from shared.dealers.solapi.gateway import Answer, code_of, error_code_of, signature
 from shared.ids import MessageId
 
@@ -49,12 +50,12 @@ def test_a_request_holds_at_most_10_000_recipients() -> None:
 def test_an_sms_has_no_subject() -> None:
     content = Text("0212345678", "안녕", subject="제목")
     sms = Outgoing(MessageId(UUID(int=1)), 1, "k", Channel.SMS, "01012345678", content)
-    assert "subject" not in wire.message_of(sms)  # SOLAPI refuses it: 1013
+    assert "subject" not in message_of(sms)  # SOLAPI refuses it: 1013
 
 
 def test_an_alimtalk_without_variables_still_asks_solapi_to_render() -> None:
     content = AlimTalk("KA01PF1", "KA01TP1", {}, "고정")
-    message = wire.message_of(Outgoing(MessageId(UUID(int=1)), 1, "k", Channel.ALIMTALK, "01012345678", content))
+    message = message_of(Outgoing(MessageId(UUID(int=1)), 1, "k", Channel.ALIMTALK, "01012345678", content))
     assert message["kakaoOptions"] == {
         "pfId": "KA01PF1",
         "templateId": "KA01TP1",
