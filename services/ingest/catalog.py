@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from services.ingest import telemetry
 from services.ingest.domain import Planner
 from shared.catalog.repository import catalog_revision, load_catalog
+from shared.copies.store import load_closed
 from shared.db.away import is_away
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class CurrentRules:
-    """The planner of the newest catalog that was seen."""
+    """The planner of the newest catalog that was seen, and of what dealers have approved of it."""
 
     engine: AsyncEngine
     profiles: Mapping[str, Profile]
@@ -41,14 +42,17 @@ class CurrentRules:
         self.planner = Planner({}, self.profiles)
 
     async def refresh(self) -> None:
-        """Load the catalog if it has changed."""
+        """Load the catalog if it has changed, and what is not approved."""
         async with self._lock, self.engine.connect() as pooled:
             connection = await pooled.execution_options(isolation_level="REPEATABLE READ")
             self._asked = asyncio.get_running_loop().time()
+            closed = await load_closed(connection)
+            if closed != self.planner.closed:
+                self.planner = replace(self.planner, closed=closed)
             if await catalog_revision(connection) == self._revision:
                 return
             catalog = await load_catalog(connection)
-            self.planner = Planner.of(catalog.rules, catalog.templates, self.profiles)
+            self.planner = Planner.of(catalog.rules, catalog.templates, self.profiles, closed)
             self._revision = catalog.revision
             telemetry.RULES.set(len(catalog.rules))
             log.info("catalog.loaded", rules=len(catalog.rules), templates=len(catalog.templates))

@@ -11,6 +11,7 @@ from services.ingest.refusals import Kind, Refusal
 from shared.catalog.rule import At, Rule
 from shared.catalog.template import Template, TooLong, alimtalk, text_message, variables_of
 from shared.contracts.states import Lane
+from shared.copies.rules import NOTHING_CLOSED, Closed, open_routes
 from shared.hours import next_allowed, next_within
 from shared.phone import BadPhone, parse_mobile
 
@@ -52,7 +53,7 @@ class Planned:
     bound: Bound
     profile: str
     routes: tuple[Route, ...]
-    """the ways to Kakao that are open to it"""
+    """the ways to Kakao that are open to it; all of them, if it is to wait until one is"""
     fallback: str
     phone: str = field(repr=False)
     name: str | None = field(repr=False)
@@ -64,13 +65,20 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """The rules by event type, and the profiles that may send."""
+    """The rules by event type, the profiles that may send, and which of their routes are closed to which template."""
 
     rules: Mapping[str, tuple[Bound, ...]]
     profiles: Mapping[str, Profile]
+    closed: Closed = NOTHING_CLOSED
 
     @classmethod
-    def of(cls, rules: Iterable[Rule], templates: Mapping[str, Template], profiles: Mapping[str, Profile]) -> Planner:
+    def of(
+        cls,
+        rules: Iterable[Rule],
+        templates: Mapping[str, Template],
+        profiles: Mapping[str, Profile],
+        closed: Closed = NOTHING_CLOSED,
+    ) -> Planner:
         """Bind each rule to its template. A rule whose template is gone plans nothing; loading forbids it."""
         by_type: dict[str, list[Bound]] = {}
         for rule in rules:
@@ -78,7 +86,7 @@ class Planner:
                 continue
             variables = tuple((name, rule.variables[name]) for name in variables_of(template))
             by_type.setdefault(rule.on, []).append(Bound(rule, template, rule.condition, variables))
-        return cls({on: tuple(bound) for on, bound in by_type.items()}, profiles)
+        return cls({on: tuple(bound) for on, bound in by_type.items()}, profiles, closed)
 
     def plan(self, event: Event, now: datetime) -> list[Planned] | Refusal:
         """Return the messages that ``event`` makes (none, if no rule wants it), or why it is refused, whole."""
@@ -107,6 +115,9 @@ class Planner:
         if isinstance(name, Refusal):
             return name
         profile = self.profiles[name]
+        routes = open_routes(self.closed, profile, bound.template.code)
+        if not routes and bound.rule.unapproved == "refuse":
+            return _not_approved(bound, name, profile)
         variables = _variables(bound, event)
         if isinstance(variables, Refusal):
             return variables
@@ -118,7 +129,7 @@ class Planner:
         return Planned(
             bound=bound,
             profile=name,
-            routes=profile.routes,
+            routes=routes or profile.routes,
             fallback="text" if by_text else "none",
             phone=recipient[0],
             name=recipient[1],
@@ -198,6 +209,15 @@ def _recipient(data: Mapping[str, Any]) -> tuple[str, str | None] | Refusal:
         )
     name = recipient.get("name")
     return number, name if isinstance(name, str) else None
+
+
+def _not_approved(bound: Bound, name: str, profile: Profile) -> Refusal:
+    return Refusal(
+        Kind.TEMPLATE_NOT_APPROVED,
+        f"The template {bound.template.code!r} of the rule {bound.rule.name!r} is not approved at any dealer of the "
+        f"profile {name!r} ({', '.join(route.dealer for route in profile.routes)}); `bongsu templates list` says where "
+        "it stands. Send the same event again once it is approved.",
+    )
 
 
 def _variables(bound: Bound, event: Event) -> dict[str, str] | Refusal:

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     VARIABLE_MISSING = "variable-missing"
     VARIABLE_INVALID = "variable-invalid"
     TEXT_TOO_LONG = "text-too-long"
+    TEMPLATE_NOT_APPROVED = "template-not-approved"
     BODY_TOO_LARGE = "body-too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     IDEMPOTENCY_KEY_INVALID = "idempotency-key-invalid"
@@ -43,6 +44,7 @@ _KINDS: dict[Kind, tuple[int, str]] = {
     Kind.VARIABLE_MISSING: (422, "A value for the template is missing"),
     Kind.VARIABLE_INVALID: (422, "A value cannot stand in a template"),
     Kind.TEXT_TOO_LONG: (422, "The text is too long"),
+    Kind.TEMPLATE_NOT_APPROVED: (409, "The template is not approved"),
     Kind.BODY_TOO_LARGE: (413, "The body is too large"),
     Kind.UNSUPPORTED_MEDIA_TYPE: (415, "Not a content type for an event"),
     Kind.IDEMPOTENCY_KEY_INVALID: (400, "Not an idempotency key"),

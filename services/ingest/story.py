@@ -165,6 +165,11 @@ def _scheduled(step: Step) -> str:
 
 
 def _held(step: Step, until: str) -> str:
+    if step.detail.get("why") == "not_approved":
+        return (
+            "It is held, because no dealer of its profile has approved its template. It goes on once one has, "
+            f"and expires at {until}."
+        )
     failed = f"{_attempt_failed(step)} " if step.attempt_state == AttemptState.FAILED else ""
     why = _stopped(str(step.detail["held_by"]), step)
     goes_on = f"It goes on once somebody mends that or a probe succeeds, and expires at {until}."
@@ -184,6 +189,8 @@ def _queued(step: Step) -> str:
         return f"{_attempt_failed(step)} It moved to another dealer, and stands in line there."
     if step.detail.get("why") == "stopped":
         return f"It took another way, because {_stopped(str(step.detail.get('stop')), step)}; it stands in line, {way}."
+    if step.detail.get("why") == "not_approved":
+        return f"Its template is not approved at {step.detail.get('dealer')}: it stands in line, {way}."
     return f"{_after_kakao(step)}It stands in line, {way}."
 
 

@@ -61,6 +61,10 @@ class Rule(_Part):
     send: Send
     at: Literal["now"] | At = "now"
     fallback: Literal["none", "text"] = "none"
+    unapproved: Literal["refuse", "hold"] = Field(
+        default="refuse",
+        description="what becomes of an event while no dealer of the profile has approved the template",
+    )
     deadline: Span | None = Field(default=None, description="after it is due; by default 3 min on auth, else 24 h")
     category: Category = Category.INFORMATIONAL
 
