@@ -134,7 +134,8 @@ class Reconciler:
             return self.sender.ask_at(book, attempt)
         dealer = self.sender.dealers.get(attempt.dealer)
         expected = receipt_expected(dealer, attempt.channel)
-        again = book.now + backoff(expected, timedelta(hours=2), attempt.checks, self.sender.jitter())
+        rarest = max(timedelta(hours=2), (book.now - attempt.opened_at) / 4)  # what took days will not come in a minute
+        again = book.now + backoff(expected, rarest, attempt.checks, self.sender.jitter())
         last = attempt.opened_at + receipt_deadline(dealer, attempt)
         return min(again, last) if last > book.now else again
 

@@ -36,7 +36,7 @@ from shared.sending.sender import Job, Sender
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)
 """in Seoul"""
-MESSAGES = 6
+MESSAGES = 4
 """over each channel that the dealer has"""
 LONGEST = timedelta(days=32)
 """after which everything must have ended"""
@@ -106,7 +106,7 @@ class Bench:
                         "channel": channel,
                         "dealer": self.kind,
                         "due_at": None,
-                        "deadline": now + timedelta(hours=2),
+                        "deadline": now + timedelta(minutes=75),
                         "personal": seal_personal(self.sender.vault, personal, message),
                     }
                 )

@@ -49,7 +49,7 @@ def _cases() -> dict[str, Case]:
         faults={"fates": {"alimtalk": {"not_kakao_user": 0.5}, "sms": {"handset_unreachable": 0.5}, "lms": {}}}
     )
     cases["unconfirmed"] = Case(faults={"fates": {"alimtalk": {"delivery_uncertain": 0.5}}})
-    cases["limit"] = Case(limits={**NO_LIMITS, "messages_per_second": 8})
+    cases["limit"] = Case(limits={**NO_LIMITS, "messages_per_second": 6})
     cases["down-for-an-hour"] = Case(faults={"outages": {"daily 12:00-13:00": "error_before"}})
     cases["key-refused-for-an-hour"] = Case(faults={"outages": {"daily 12:00-13:00": "key_refused"}})
     cases["clock-skew"] = Case(dealer={"clock_skew_seconds": 3600})
