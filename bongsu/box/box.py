@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -57,11 +57,11 @@ class BoxOptions:
     """None for the sandbox, which plays ``dealers``"""
     dealers: tuple[str, ...] = ("solapi",)
     """kinds, in the order of the routes"""
-    shares: Mapping[str, int] = MappingProxyType({})
+    shares: Mapping[str, int] = field(default_factory=dict)
     """of the messages, by dealer; none for all through the first, the others standing by"""
-    profiles: Mapping[str, str | None] = MappingProxyType({"shop": None})
+    profiles: Mapping[str, str | None] = field(default_factory=lambda: {"shop": None})
     """by name, who carries their texts; None for the first dealer that has any"""
-    faults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """what is different at a dealer from the faults of ``sandbox_profile``: a patch (RFC 7396)"""
     fixed_ports: bool = True
     """the ports of the design; False for free ones"""
