@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from services.dispatcher.api import ReceiptApi, warn_of_open_doors
-from services.dispatcher.handlers import LetGo, QueueDue, SendJobs
+from services.dispatcher.handlers import LetGo, LetGoApproved, QueueDue, SendJobs
 from services.dispatcher.settings import Settings
 from shared.bus import consume
 from shared.bus.kafka import KafkaProducer
@@ -18,6 +18,7 @@ from shared.bus.relay import relay
 from shared.contracts.jobs import decode_job
 from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
+from shared.copies.sync import TemplateSync, template_apis
 from shared.sending.open import open_sender
 from shared.sending.receipts import Receipts
 from shared.sending.reconcile import Reconciler
@@ -81,8 +82,11 @@ async def _lane(
 def _chores(
     sender: Sender, stopping: asyncio.Event, health: Health, arrived: asyncio.Event
 ) -> list[Coroutine[Any, Any, None]]:
-    """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts."""
+    """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts and where
+    templates stand.
+    """  # noqa: D205 - one sentence
     reconciler = Reconciler(sender)
+    apis = template_apis(sender.config, sender.dealers)
 
     async def reconcile() -> int:
         asked = await reconciler()
@@ -94,6 +98,12 @@ def _chores(
     return [
         chore(QueueDue(sender.engine, sender.clock), every_seconds=0.2, turn=partial(health.turn, "due")),
         chore(LetGo(sender), every_seconds=0.5, turn=partial(health.turn, "stops")),
+        chore(LetGoApproved(sender), every_seconds=2.0, turn=partial(health.turn, "approvals")),
+        chore(
+            TemplateSync(sender.engine, apis, sender.config, sender.clock),
+            every_seconds=10.0,
+            turn=lambda: None,  # a slow dealer may take its time: that says nothing of this process
+        ),
         chore(reconcile, every_seconds=0.5, turn=partial(health.turn, "reconcile")),
         chore(
             Receipts(sender).apply,

@@ -14,6 +14,7 @@ from shared.bus import Received
 from shared.clock import Clock
 from shared.contracts.jobs import SendJob
 from shared.contracts.states import Lane, MessageState
+from shared.copies.store import release_approved
 from shared.ledger.repository import load, save
 from shared.sending.sender import Job, Sender
 from shared.sending.stop_store import load_stops, release
@@ -80,3 +81,15 @@ class LetGo:
             if stop.is_open:
                 telemetry.STOPS.labels(stop.key.scope, stop.key.dealer, stop.key.name, stop.reason).set(1)
         return freed
+
+
+@dataclass(frozen=True, slots=True)
+class LetGoApproved:
+    """Lets go what waited for a dealer to approve its template, once one has."""
+
+    sender: Sender
+
+    async def __call__(self) -> int:
+        """Return how many were let go."""
+        async with self.sender.engine.begin() as connection:
+            return await release_approved(connection, self.sender.config.profiles, now=self.sender.clock.now())

@@ -10,11 +10,15 @@ from sqlalchemy import text
 
 from shared.copies.rules import NOTHING_CLOSED, Closed, Copy, CopyKey, granted
 from shared.dealers.templates import TemplateStatus
+from shared.ledger.repository import storable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from shared.config import Config, Profile
+
+_COMMENTS, _COMMENT = 20, 2000
+"""of an inspector's words, the newest are kept, cut to this many characters"""
 
 _ALL = text("""
     SELECT dealer, sender_key, code, template, status, comments, changed_at, checked_at, last_sent_at
@@ -88,7 +92,7 @@ async def save_copies(connection: AsyncConnection, copies: Sequence[Copy]) -> No
             "code": copy.key.code,
             "template": copy.template,
             "status": copy.status,
-            "comments": list(copy.comments),
+            "comments": [storable(comment)[:_COMMENT] for comment in copy.comments[-_COMMENTS:]],
             "changed_at": copy.changed_at,
             "checked_at": copy.checked_at,
         }
