@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from services.ingest.refusals import Kind, Refusal
 from shared.catalog.rule import At, Rule
-from shared.catalog.template import Template, TooLong, alimtalk, text_message, variables_of
+from shared.catalog.template import Template, alimtalk, text_message, variables_of
+from shared.catalog.wording import TooLong, Unfit
 from shared.contracts.states import Lane
 from shared.copies.rules import NOTHING_CLOSED, Closed, open_routes
 from shared.hours import next_allowed, next_within
@@ -269,35 +270,31 @@ def _as_text(value: object) -> str | None:
 def _unrenderable(bound: Bound, variables: Mapping[str, str], *, by_text: bool) -> Refusal | None:
     """Return why the message cannot be rendered, None if it can: over each channel that it may take."""
     try:
-        rendered = alimtalk(bound.template, "", "", variables)
+        alimtalk(bound.template, "", "", variables)
         if by_text:
             text_message(bound.template, "", variables)
     except TooLong as long:
         return Refusal(
             Kind.TEXT_TOO_LONG,
-            f"With the event's values the template {bound.template.code!r} comes to {long.length:,} {long.unit} "
-            f"over {long.channel}, which brings {long.limit:,}. Send shorter values: "
-            f"{', '.join('#{' + name + '}' for name in variables)}.",
-            _longest(bound, variables),
+            f"With the event's values {long.field} of the template {bound.template.code!r} comes to {long.length:,} "
+            f"{long.unit} over {long.channel}, which brings {long.limit:,}. Send shorter values: "
+            f"{_written(long.names)}.",
+            _pointer(bound, max(long.names, key=lambda name: len(variables[name]), default=None)),
         )
-    for button in rendered.buttons:
-        for link in (button.url_mobile, button.url_pc):
-            if link is not None and (" " in link or "\n" in link or "\t" in link):
-                return Refusal(
-                    Kind.VARIABLE_INVALID,
-                    f"With the event's values the link of the button {button.name!r} holds a space. "
-                    "Send values that can stand in a link.",
-                    _pointer_into_link(bound, variables),
-                )
+    except Unfit as unfit:
+        return Refusal(
+            Kind.VARIABLE_INVALID,
+            f"With the event's values {unfit.field} of the template {bound.template.code!r} holds {unfit.what}. "
+            f"Send other values: {_written(unfit.names)}.",
+            _pointer(bound, unfit.names[0]),
+        )
     return None
 
 
-def _longest(bound: Bound, variables: Mapping[str, str]) -> str | None:
-    """Return where the longest value was found."""
-    expressions = dict(bound.variables)
-    return expressions[max(variables, key=lambda name: len(variables[name]))].pointer() if variables else None
+def _written(names: Iterable[str]) -> str:
+    return ", ".join(f"#{{{name}}}" for name in names)
 
 
-def _pointer_into_link(bound: Bound, variables: Mapping[str, str]) -> str | None:
-    spaced = (e.pointer() for name, e in bound.variables if any(c in variables[name] for c in " \n\t"))
-    return next(spaced, None)
+def _pointer(bound: Bound, name: str | None) -> str | None:
+    """Return where the rule finds the value of ``name``."""
+    return None if name is None else dict(bound.variables)[name].pointer()

@@ -1,96 +1,68 @@
-"""A template: the text that Kakao inspected, its buttons, and what goes by SMS where Kakao cannot deliver.
+"""A template: what Kakao inspected, and what goes by SMS where Kakao cannot deliver.
 
-Only pure functions: whoever sends renders with them, and gets for the same template and variables the same text.
+Only pure functions: whoever sends renders with them, and gets for the same template and variables the same message.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from shared.catalog.parts import (
+    ADD_CHANNEL,
+    CHAT_EXTRA,
+    ITEM_DESCRIPTION,
+    SUMMARY_DESCRIPTION,
+    Part,
+    RepresentativeLink,
+    TemplateButton,
+    TemplateHighlight,
+    TemplateItem,
+    TemplateLinks,
+    TemplateQuickReply,
+    TemplateSummary,
+    filled,
+    is_amount,
+    texts_of,
+)
+from shared.catalog.wording import Plain, Rendered, TooLong, Unfit, at_most, counted, fixed, names_in, render
 from shared.contracts.states import Channel
-from shared.dealers.base import AlimTalk, Button, Text
-from shared.errors import BongsuError
+from shared.dealers.base import AlimTalk, Button, Item, Links, QuickReply, Text
 from shared.text import LMS_BYTES, SUBJECT_BYTES, byte_length, carry, channel_for, uncarried
 
 ALIMTALK_CHARACTERS = 1000
+ITEM_LIST_CHARACTERS = 700
+"""of the text beside an item list (NHN)"""
+SENTENCE = 36
+"""characters of what Kakao adds to the text where there is a button AC (채널 추가하고 이 채널의 …)"""
+TITLE, HEADER = 50, 16
 MAX_VARIABLES = 40
-
-_VARIABLE = re.compile(r"#\{([^{}]*)\}")
-_NAME = re.compile(r"[^\s.@#{}]+( [^\s.@#{}]+)*")  # no dot (SOLAPI), no @ (NHN)
-_FIXED_HOST = re.compile(r"https?://[^/#?\s]+([/?#][^\s]*)?")
+BUTTONS_BESIDE_REPLIES = 2
 
 
-class TooLong(BongsuError, ValueError):
-    """The rendered text is longer than its channel brings: ``length`` and ``limit`` in ``unit``."""
-
-    def __init__(self, channel: Channel, length: int, limit: int, unit: str) -> None:
-        super().__init__(f"{length:,} {unit} where {channel} brings {limit:,}")
-        self.channel = channel
-        self.length = length
-        self.limit = limit
-        self.unit = unit
-
-
-def _variables_are_well_formed(value: str) -> str:
-    for name in _VARIABLE.findall(value):
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"#{{{name}}} is no variable: a name has no dot, no @ and no outer spaces")
-    rest = _VARIABLE.sub("", value)
-    if "#{" in rest or "${" in rest:
-        raise ValueError("a variable is written #{name}, closed and not nested")
-    return value
-
-
-def _is_plain(value: str) -> str:
-    if "#{" in value:
-        raise ValueError("Kakao allows no variable here")
-    return value
-
-
-Rendered = Annotated[str, Field(min_length=1), AfterValidator(_variables_are_well_formed)]
-"""A text with ``#{variables}``."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TemplateButton(_Part):
-    """A button as registered; ``kind`` is Kakao's code."""
-
-    kind: Literal["WL", "AL", "DS", "BK", "MD", "BC", "BT", "AC"]
-    name: Annotated[str, Field(min_length=1, max_length=14), AfterValidator(_is_plain)]
-    url_mobile: Rendered | None = None
-    url_pc: Rendered | None = None
-    scheme_android: Rendered | None = None
-    scheme_ios: Rendered | None = None
-
-    @model_validator(mode="after")
-    def _links_suit_the_kind(self) -> TemplateButton:
-        if self.kind == "WL" and self.url_mobile is None:
-            raise ValueError("a WL button needs url_mobile")
-        links = [link for link in (self.url_mobile, self.scheme_android, self.scheme_ios) if link is not None]
-        if self.kind == "AL" and len(links) < 2:  # noqa: PLR2004 - Kakao's rule
-            raise ValueError("an AL button needs two of url_mobile, scheme_android, scheme_ios")
-        for url in filter(None, (self.url_mobile, self.url_pc)):
-            if not _FIXED_HOST.fullmatch(url):
-                raise ValueError("a link starts with http:// or https:// and a host without variables")
-        return self
-
-
-class Template(_Part):
+class Template(Part):
     """One revision of a template; a revision never changes, so it may be kept for good."""
 
     code: str = Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_.-]+$")
     revision: int = Field(default=0, ge=0, description="given by the database; 0 before")
     text: Rendered
+    title: Annotated[Rendered, at_most(TITLE)] | None = Field(default=None, description="강조표기 of the kind TEXT")
+    subtitle: Annotated[Plain, Field(max_length=50)] | None = Field(
+        default=None, description="under the title; Kakao adds it itself, so it is for registration only"
+    )
+    header: Annotated[Rendered, at_most(HEADER)] | None = Field(default=None, description="above an item list")
+    highlight: TemplateHighlight | None = Field(default=None, description="large, above an item list")
+    items: tuple[TemplateItem, ...] = Field(default=(), max_length=10, description="아이템 리스트: 2 to 10")
+    summary: TemplateSummary | None = Field(default=None, description="the last line of an item list")
+    has_image: bool = Field(default=False, description="it was inspected with an image, which Kakao adds")
+    link: RepresentativeLink | None = Field(default=None, description="where a touch on the message leads (대표 링크)")
     buttons: tuple[TemplateButton, ...] = Field(default=(), max_length=5)
+    quick_replies: tuple[TemplateQuickReply, ...] = Field(default=(), max_length=10)
     codes: Mapping[str, str] = Field(default_factory=dict, description="dealer -> the code it gave; else `code`")
     text_message: Rendered | None = Field(default=None, description="what goes by SMS or LMS")
     subject: Rendered | None = Field(default=None, description="of an LMS; cut to 40 bytes")
@@ -98,77 +70,169 @@ class Template(_Part):
 
     @model_validator(mode="after")
     def _keeps_to_the_rules(self) -> Template:
-        if len(self.text) > ALIMTALK_CHARACTERS:
-            raise ValueError(f"text: {len(self.text):,} characters where an AlimTalk has {ALIMTALK_CHARACTERS:,}")
+        if len(self.text) > self.characters:
+            what = "an AlimTalk" + (" with this" if self.characters < ALIMTALK_CHARACTERS else "")
+            raise ValueError(f"text: {len(self.text):,} characters where {what} has {self.characters:,}")
         if len(variables_of(self)) > MAX_VARIABLES:
             raise ValueError(f"more than {MAX_VARIABLES} variables")
-        if not re.search(r"\w", _VARIABLE.sub("", self.text)):
+        if not re.search(r"\w", fixed(self.text)):
             raise ValueError("text: consists of variables only, which Kakao's inspection refuses")
-        for field, value in (("text_message", self.text_message), ("subject", self.subject)):
-            if value is None:
-                continue
-            if lost := uncarried(carry(value, replace_all=False)):
-                names = ", ".join(f"{c} (U+{ord(c):04X})" for c in lost)
-                raise ValueError(f"{field}: no carrier brings {names}; write it in other words")
-        if self.text_message and (size := byte_length(carry(_VARIABLE.sub("", self.text_message)))) > LMS_BYTES:
-            raise ValueError(f"text_message: {size:,} bytes where an LMS has {LMS_BYTES:,}")
+        _check_emphasis(self)
+        _check_buttons(self)
+        _check_text_message(self)
         if unknown := set(self.examples) - set(variables_of(self)):
             raise ValueError(f"examples: {', '.join(sorted(unknown))} stands nowhere in the template")
         return self
 
+    @property
+    def characters(self) -> int:
+        """How many characters the text may have once filled in."""
+        room = ALIMTALK_CHARACTERS - (SENTENCE if any(button.kind == "AC" for button in self.buttons) else 0)
+        return min(room, ITEM_LIST_CHARACTERS) if self.items else room
 
-@lru_cache(maxsize=4096)
-def _pieces(text: str) -> tuple[str, ...]:
-    """Return fixed text and variable names in turn."""
-    return tuple(_VARIABLE.split(text))
+    @cached_property
+    def inspected_variables(self) -> tuple[str, ...]:
+        """The names of the variables that stand in what Kakao inspected, each once, in order."""
+        return _names(_inspected_texts(self))
 
 
-def render(text: str, variables: Mapping[str, str]) -> str:
-    """Return ``text`` with its variables filled in, in one pass. Raises ``KeyError`` for a missing one."""
-    pieces = _pieces(text)
-    if len(pieces) == 1:
-        return text
-    return "".join(piece if n % 2 == 0 else variables[piece] for n, piece in enumerate(pieces))
+def _check_emphasis(template: Template) -> None:
+    if template.subtitle is not None and template.title is None:
+        raise ValueError("subtitle: stands under a title, and there is none")
+    if template.title is not None and template.has_image:
+        raise ValueError("title: Kakao emphasizes by a title or by an image, not by both")
+    if template.title is not None and template.items:
+        raise ValueError("title: belongs to no item list; that has a header and a highlight")
+    if template.items:
+        if len(template.items) == 1:
+            raise ValueError("items: a list has 2 to 10")
+        if template.header is None and template.highlight is None and not template.has_image:
+            raise ValueError("items: Kakao wants a header, a highlight or an image beside the list")
+        return
+    for field in ("header", "highlight", "summary"):
+        if getattr(template, field) is not None:
+            raise ValueError(f"{field}: belongs to an item list, and there are no items")
+
+
+def _check_buttons(template: Template) -> None:
+    if any(button.kind == "AC" for button in template.buttons[1:]):
+        raise ValueError(f"buttons: {ADD_CHANNEL} (AC) stands first, and once")
+    if template.quick_replies and len(template.buttons) > BUTTONS_BESIDE_REPLIES:
+        raise ValueError(f"buttons: beside quick replies there are at most {BUTTONS_BESIDE_REPLIES}")
+
+
+def _check_text_message(template: Template) -> None:
+    for field, value in (("text_message", template.text_message), ("subject", template.subject)):
+        if value is None:
+            continue
+        if lost := uncarried(carry(value, replace_all=False)):
+            names = ", ".join(f"{c} (U+{ord(c):04X})" for c in lost)
+            raise ValueError(f"{field}: no carrier brings {names}; write it in other words")
+    if template.text_message and (size := byte_length(carry(fixed(template.text_message)))) > LMS_BYTES:
+        raise ValueError(f"text_message: {size:,} bytes where an LMS has {LMS_BYTES:,}")
+
+
+# -- variables ---------------------------------------------------------------------------------------------------
 
 
 def variables_of(template: Template) -> tuple[str, ...]:
-    """Return the names of the template's variables, each once, in order: text, buttons, SMS text, subject."""
-    texts = [template.text]
-    for button in template.buttons:
-        texts += filter(None, (button.url_mobile, button.url_pc, button.scheme_android, button.scheme_ios))
-    texts += filter(None, (template.text_message, template.subject))
-    return tuple(dict.fromkeys(name for text in texts for name in _pieces(text)[1::2]))
+    """Return the names of the template's variables, each once, in order: what Kakao inspected, SMS text, subject."""
+    texts = filter(None, (template.text_message, template.subject))
+    return _names([*_inspected_texts(template), *texts])
+
+
+def _inspected_texts(template: Template) -> Iterator[str]:
+    yield template.text
+    yield from filter(None, (template.title, template.header))
+    parts: Sequence[BaseModel | None] = (
+        template.highlight,
+        *template.items,
+        template.summary,
+        template.link,
+        *template.buttons,
+        *template.quick_replies,
+    )
+    for part in parts:
+        if part is not None:
+            yield from texts_of(part)
+
+
+def _names(texts: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for text in texts for name in names_in(text)))
+
+
+# -- rendering ---------------------------------------------------------------------------------------------------
 
 
 def alimtalk(template: Template, dealer: str, sender_key: str, variables: Mapping[str, str]) -> AlimTalk:
     """Return the rendered AlimTalk as ``dealer`` knows it.
 
-    Raises ``TooLong``, and ``KeyError`` for a missing variable; neither happens to a message that was planned.
+    Raises ``TooLong``, ``Unfit``, and ``KeyError`` for a missing variable; none happens to a message that was planned.
     """
-    text = render(template.text, variables)
-    if len(text) > ALIMTALK_CHARACTERS:
-        raise TooLong(Channel.ALIMTALK, len(text), ALIMTALK_CHARACTERS, "characters")
     return AlimTalk(
         sender_key=sender_key,
         template_code=template.codes.get(dealer, template.code),
-        variables=variables,
-        text=text,
-        buttons=tuple(_button(button, variables) for button in template.buttons),
+        variables={name: variables[name] for name in template.inspected_variables},
+        text=_within(template.characters, "text", template.text, variables),
+        buttons=tuple(
+            Button(**_touchable(f"buttons[{n}]", button, variables)) for n, button in enumerate(template.buttons)
+        ),
+        title=None if template.title is None else _within(TITLE, "title", template.title, variables),
+        header=None if template.header is None else _within(HEADER, "header", template.header, variables),
+        highlight=_highlight(template.highlight, variables),
+        items=tuple(
+            Item(item.title, _within(ITEM_DESCRIPTION, f"items[{n}].description", item.description, variables))
+            for n, item in enumerate(template.items)
+        ),
+        summary=_summary(template.summary, variables),
+        link=None if template.link is None else Links(**_links("link", template.link, variables)),
+        quick_replies=tuple(
+            QuickReply(**_touchable(f"quick_replies[{n}]", reply, variables))
+            for n, reply in enumerate(template.quick_replies)
+        ),
+        has_image=template.has_image,
     )
 
 
-def _button(button: TemplateButton, variables: Mapping[str, str]) -> Button:
-    def filled(value: str | None) -> str | None:
-        return None if value is None else render(value, variables)
+def _within(limit: int, field: str, text: str, variables: Mapping[str, str]) -> str:
+    rendered = render(text, variables)
+    if (length := counted(rendered)) > limit:
+        raise TooLong(Channel.ALIMTALK, length, limit, "characters", field=field, names=names_in(text))
+    return rendered
 
-    return Button(
-        kind=button.kind,
-        name=button.name,
-        url_mobile=filled(button.url_mobile),
-        url_pc=filled(button.url_pc),
-        scheme_android=filled(button.scheme_android),
-        scheme_ios=filled(button.scheme_ios),
+
+def _highlight(highlight: TemplateHighlight | None, variables: Mapping[str, str]) -> Item | None:
+    if highlight is None:
+        return None
+    title, description = highlight.limits
+    return Item(
+        _within(title, "highlight.title", highlight.title, variables),
+        _within(description, "highlight.description", highlight.description, variables),
     )
+
+
+def _summary(summary: TemplateSummary | None, variables: Mapping[str, str]) -> Item | None:
+    if summary is None:
+        return None
+    description = _within(SUMMARY_DESCRIPTION, "summary.description", summary.description, variables)
+    if not is_amount(description):
+        guilty = [name for name in names_in(summary.description) if not is_amount(variables[name])]
+        raise Unfit("summary.description", "more than digits, commas, periods, spaces and a currency", guilty)
+    return Item(summary.title, description)
+
+
+def _links(field: str, part: TemplateLinks, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of ``part``, filled in."""
+    for link in part.links():
+        if guilty := [name for name in names_in(link) if re.search(r"\s", variables[name])]:
+            raise Unfit(field, "a space in a link", guilty)
+    return filled(part, variables)
+
+
+def _touchable(field: str, part: TemplateButton | TemplateQuickReply, variables: Mapping[str, str]) -> dict[str, Any]:
+    if part.chat_extra is not None:
+        _within(CHAT_EXTRA, f"{field}.chat_extra", part.chat_extra, variables)
+    return _links(field, part, variables)
 
 
 def text_message(template: Template, sender: str, variables: Mapping[str, str]) -> tuple[Channel, Text]:
@@ -180,7 +244,8 @@ def text_message(template: Template, sender: str, variables: Mapping[str, str]) 
         raise ValueError(f"template {template.code!r} has no text_message")
     text = carry(unicodedata.normalize("NFC", render(template.text_message, variables)))
     if (size := byte_length(text)) > LMS_BYTES:
-        raise TooLong(Channel.LMS, size, LMS_BYTES, "bytes")
+        names = names_in(template.text_message)
+        raise TooLong(Channel.LMS, size, LMS_BYTES, "bytes", field="text_message", names=names)
     channel = channel_for(text)
     if channel is Channel.SMS or template.subject is None:
         return channel, Text(sender, text)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.catalog.template import Template, TooLong, alimtalk, cut, render, text_message, variables_of
+from shared.catalog.template import Template, alimtalk, cut, text_message, variables_of
+from shared.catalog.wording import TooLong, render
 from shared.contracts.states import Channel
 from shared.text import byte_length, carry, uncarried
 

@@ -13,6 +13,8 @@ from services.ingest.domain import Planned, Planner
 from services.ingest.events import Event, read_event
 from services.ingest.refusals import Kind, Refusal
 from shared.catalog.check import disagreements
+from shared.catalog.rule import Rule
+from shared.catalog.template import Template
 from shared.config import Profile
 from shared.contracts.states import Lane
 
@@ -134,3 +136,36 @@ def test_the_deadline_of_a_code_does_not_wait() -> None:
     planned = planner.plan(event("member.joined"), NIGHT)
     assert isinstance(planned, list)
     assert planned[0].deadline == NIGHT + timedelta(minutes=3)
+
+
+LIST = {
+    "code": "T",
+    "text": "예약이 확정되었습니다.",
+    "header": "#{이름}님",
+    "items": [{"title": "예약일", "description": "#{날짜}"}, {"title": "장소", "description": "강남점"}],
+    "summary": {"title": "합계", "description": "#{금액}"},
+    "quick_replies": [{"kind": "WL", "name": "보기", "url_mobile": "https://shop.example/#{번호}"}],
+}
+VALUES = {"이름": "봉수", "날짜": "11월 23일", "금액": "15,000원", "번호": "7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "said"),
+    [
+        ("이름", "가" * 16, Kind.TEXT_TOO_LONG, "header of the template 'T' comes to 17 characters"),
+        ("날짜", "가" * 24, Kind.TEXT_TOO_LONG, "items[0].description of the template 'T' comes to 24"),
+        ("금액", "만 오천 원", Kind.VARIABLE_INVALID, "summary.description of the template 'T' holds more than digits"),
+        ("번호", "7 8", Kind.VARIABLE_INVALID, "quick_replies[0] of the template 'T' holds a space in a link"),
+    ],
+)
+def test_what_no_part_of_a_template_takes_is_refused_by_its_place(name: str, value: str, kind: Kind, said: str) -> None:
+    rule = {"name": "r", "on": "order.paid", "send": {"template": "T", "variables": {n: f'data."{n}"' for n in VALUES}}}
+    planner = Planner.of([Rule.model_validate(rule)], {"T": Template.model_validate(LIST)}, {"shop": PROFILE})
+    data = {"recipient": {"phone": "010-1234-5678"}, **VALUES}
+    planned = planner.plan(event(data=data), NOON)
+    assert isinstance(planned, list), planned
+    refusal = planner.plan(event(data={**data, name: value}), NOON)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.kind, refusal.pointer) == (kind, f"/data/{name}")
+    assert said in refusal.detail
+    assert value not in refusal.detail
