@@ -44,6 +44,7 @@ _REASONS = {
     "opted_out": "the person does not want such messages",
     "handset_unreachable": "the phone was off, busy or out of coverage",
     "no_subscriber": "the number is not in service",
+    "receipts_silent": "receipts have stopped coming",
     "unknown": "the dealer gave a code that bongsu does not know",
 }
 
@@ -58,6 +59,7 @@ _STOPPED = {
     "profile": "this profile's channel is stopped at {dealer}",
     "sender": "this profile's sender number is stopped at {dealer}",
     "template": "its template is stopped at {dealer}",
+    "receipts": "no receipts come from {dealer}, and a campaign is not sent blind",
 }
 
 _NO_FALLBACK = {
@@ -126,7 +128,9 @@ def _standing(story: Story) -> str:
 
 
 def _sentences(step: Step) -> Iterator[str]:
-    if step.attempt_state is not None and step.attempt_was is not None and step.was == step.state:
+    if "leg_of" in step.detail:
+        yield _leg(step)
+    elif step.attempt_state is not None and step.attempt_was is not None and step.was == step.state:
         yield _attempt_alone(step)
     else:
         yield _move(step)
@@ -139,6 +143,13 @@ def _sentences(step: Step) -> Iterator[str]:
 def _attempt_alone(step: Step) -> str:
     about = f"Attempt {step.attempt} over {_channel(step)}"
     return f"News of an earlier try: {about} is {step.attempt_state}{_code(step)}; the message stays {step.state}."
+
+
+def _leg(step: Step) -> str:
+    told = f"The dealer followed attempt {step.detail['leg_of']} by a message of its own over {_channel(step)}"
+    if step.attempt_state == AttemptState.DELIVERED:
+        return f"{told}, which was delivered, as was learnt at {in_seoul(step.at)}{_code(step)}."
+    return f"{told}, which failed: {reason_in_words(step.reason)}{_code(step)}."
 
 
 def _move(step: Step) -> str:
@@ -158,6 +169,8 @@ def _scheduled(step: Step) -> str:
     until = in_seoul(step.detail["due_at"]) if "due_at" in step.detail else "later"
     if "held_by" in step.detail:
         return _held(step, until)
+    if "moved_to" in step.detail:
+        return f"{_attempt_failed(step)} It moves to another dealer, {step.detail['moved_to']}."
     if step.attempt_state == AttemptState.FAILED:
         return f"{_attempt_failed(step)} It is tried again at {until}."
     because = _WAITS.get(str(step.detail.get("why")), "it is not its time yet")
@@ -185,8 +198,6 @@ def _stopped(stop: str, step: Step) -> str:
 
 def _queued(step: Step) -> str:
     way = f"to go by {_channel(step)} through {step.dealer}"
-    if step.attempt_state == AttemptState.FAILED:
-        return f"{_attempt_failed(step)} It moved to another dealer, and stands in line there."
     if step.detail.get("why") == "stopped":
         return f"It took another way, because {_stopped(str(step.detail.get('stop')), step)}; it stands in line, {way}."
     if step.detail.get("why") == "not_approved":

@@ -67,6 +67,8 @@ class Attempt:
     code: str | None = None
     reason: str | None = None
     cost_krw: int = 0
+    leg_of: int | None = None
+    """the attempt that the dealer followed by this one of its own accord"""
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -145,6 +147,8 @@ class Book:
     opened: list[Attempt] = field(default_factory=list)
     touched_messages: dict[MessageId, Message] = field(default_factory=dict)
     touched_attempts: dict[tuple[MessageId, int], Attempt] = field(default_factory=dict)
+    aside: list[Message] = field(default_factory=list)
+    """to be queued once the change under way is written"""
 
     # -- moves of a message --------------------------------------------------------------------------------------
 
@@ -234,11 +238,8 @@ class Book:
         self, attempt: Attempt, *, code: str | None, price_krw: int, detail: dict[str, Any] | None = None
     ) -> bool:
         """Note that the person has it. Nothing overrides this."""
-        others = [a for a in self._attempts_of(attempt) if a is not attempt and a.state is AttemptState.DELIVERED]
-        if others:
-            twice = sorted({attempt.channel.value, *(a.channel.value for a in others)})
-            detail = {"double_contact": twice, **(detail or {})}
-        return self._attempt(attempt, AttemptState.DELIVERED, code=code, price_krw=price_krw, detail=detail)
+        told = {**self._twice(attempt), **(detail or {})}
+        return self._attempt(attempt, AttemptState.DELIVERED, code=code, price_krw=price_krw, detail=told or None)
 
     def failed(
         self,
@@ -255,6 +256,20 @@ class Book:
             attempt, AttemptState.FAILED, reason=reason, code=code, then=then, check_at=check_at, detail=detail
         )
 
+    def leg(
+        self, attempt: Attempt, channel: Channel, *, delivered: bool, code: str, reason: str | None, price_krw: int
+    ) -> Attempt | None:
+        """Note how the dealer fared that followed ``attempt`` over ``channel`` of its own accord; None if known.
+
+        It is an attempt of its own, written down once it has ended: nobody here may wait for it, ask about it or send
+        another in its place. What comes of ``attempt`` itself is told by its own reports.
+        """
+        known = next((a for a in self._attempts_of(attempt) if (a.leg_of, a.channel) == (attempt.n, channel)), None)
+        if known is None:
+            return self._add_leg(attempt, channel, delivered=delivered, code=code, reason=reason, price_krw=price_krw)
+        changed = delivered and self.delivered(known, code=code, price_krw=price_krw, detail={"leg_of": attempt.n})
+        return known if changed else None
+
     def name(self, attempt: Attempt, dealer_message_id: str) -> None:
         """Note the dealer's id of ``attempt``, unless one is known; no change of state."""
         if attempt.dealer_message_id is None:
@@ -265,6 +280,33 @@ class Book:
         """Ask about ``attempt`` at another time; no change of state."""
         attempt.check_at = check_at
         self._touch(attempt)
+
+    def _add_leg(
+        self, attempt: Attempt, channel: Channel, *, delivered: bool, code: str, reason: str | None, price_krw: int
+    ) -> Attempt:
+        message = self.messages[attempt.message_id]
+        message.attempt += 1
+        leg = Attempt(
+            message_id=message.id,
+            n=message.attempt,
+            channel=channel,
+            dealer=attempt.dealer,
+            state=AttemptState.DELIVERED if delivered else AttemptState.FAILED,
+            request_key=request_key(message.id, channel, message.attempt),
+            opened_at=attempt.opened_at,  # it went out by the same call, and counts in the same hour
+            code=code,
+            reason=None if delivered else reason,
+            cost_krw=price_krw if delivered else 0,
+            leg_of=attempt.n,
+        )
+        detail = {**(self._twice(leg) if delivered else {}), "leg_of": attempt.n}
+        self.attempts[message.id, leg.n] = leg
+        self.opened.append(leg)
+        message.cost_krw += leg.cost_krw
+        was = self._follow(message, leg, None)
+        self._write(message, was, leg, cost_krw=leg.cost_krw, detail=detail)
+        self._step_back()
+        return leg
 
     # -- the common part -----------------------------------------------------------------------------------------
 
@@ -294,6 +336,8 @@ class Book:
         self._touch(attempt)
         message.cost_krw += difference
         was = self._follow(message, attempt, then)
+        if isinstance(then, MoveTo) and self.aside:
+            detail = {**(detail or {}), "moved_to": then.dealer}
         self._write(
             message,
             was,
@@ -303,14 +347,17 @@ class Book:
             cost_krw=difference,
             detail=detail,
         )
+        self._step_back()
         return True
 
     def _follow(self, message: Message, attempt: Attempt, then: AfterFailure | None) -> MessageState:
         """Move ``message`` as its attempt's news demand; return the state it had."""
         if attempt.state is AttemptState.DELIVERED and message.state is not MessageState.DELIVERED:
             return self._enter(message, MessageState.DELIVERED, final=True)
-        if attempt.n != message.attempt or message.state not in _UNDER_WAY:
+        if not self._is_present(message, attempt) or message.state not in _UNDER_WAY:
             # An earlier try, or the message has ended or waits for its next one: only the attempt moves.
+            if message.state is MessageState.QUEUED:
+                return self._step_aside(message)
             return self._enter(
                 message,
                 message.state,
@@ -325,6 +372,23 @@ class Book:
             case AttemptState.FAILED:
                 return self._after(message, attempt, then or GiveUp())
 
+    def _step_aside(self, message: Message) -> MessageState:
+        """Leave ``queued`` to a change of its own: it is a job for the channel and dealer that it names, and a change
+        of an attempt names the attempt's.
+        """  # noqa: D205 - one sentence, and longer than a line
+        was = self._enter(message, MessageState.SCHEDULED, due_at=self.now)
+        self.aside.append(message)
+        return was
+
+    def _step_back(self) -> None:
+        while self.aside:
+            self.move(self.aside.pop(), MessageState.QUEUED)
+
+    def _is_present(self, message: Message, attempt: Attempt) -> bool:
+        """Whether ``message`` is where ``attempt`` took it: no other was made since, but by the dealer."""
+        later = (self.attempts.get((message.id, n)) for n in range(attempt.n + 1, message.attempt + 1))
+        return attempt.leg_of is None and all(a is not None and a.leg_of is not None for a in later)
+
     def _after(self, message: Message, attempt: Attempt, then: AfterFailure) -> MessageState:
         """Move ``message``, whose latest attempt failed, to what was chosen to follow; return the state it had."""
         match then:
@@ -334,7 +398,7 @@ class Book:
                 return self._enter(message, MessageState.SCHEDULED, due_at=until, held_by=by)
             case MoveTo(dealer):
                 message.dealer, message.tries = dealer, 0
-                return self._enter(message, MessageState.QUEUED)
+                return self._step_aside(message)
             case Close():
                 return self._enter(message, MessageState.FAILED, final=True, reason=attempt.reason)
             case GiveUp():
@@ -396,6 +460,11 @@ class Book:
 
     def _touch(self, attempt: Attempt) -> None:
         self.touched_attempts[attempt.message_id, attempt.n] = attempt
+
+    def _twice(self, attempt: Attempt) -> dict[str, Any]:
+        """Return what to tell of a delivery of ``attempt``, if another attempt was delivered as well."""
+        others = [a for a in self._attempts_of(attempt) if a is not attempt and a.state is AttemptState.DELIVERED]
+        return {"double_contact": sorted({a.channel.value for a in (attempt, *others)})} if others else {}
 
     def _attempts_of(self, attempt: Attempt) -> list[Attempt]:
         return [a for (message_id, _), a in self.attempts.items() if message_id == attempt.message_id]

@@ -31,7 +31,7 @@ _LOCK = text(f"{_MESSAGES} FOR UPDATE")
 
 _ATTEMPTS = text("""
     SELECT message_id, n, channel, dealer, state, request_key, opened_at, handle, dealer_message_id, check_at, checks,
-           missing, code, reason, cost_krw
+           missing, code, reason, cost_krw, leg_of
     FROM attempts WHERE message_id = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -67,7 +67,7 @@ _ATTEMPT_FIELDS = (
 
 ATTEMPT_COLUMNS = (
     "message_id", "n", "channel", "dealer", "state", "request_key", "handle", "dealer_message_id", "opened_at",
-    "check_at", "checks", "missing", "code", "reason", "cost_krw",
+    "check_at", "checks", "missing", "code", "reason", "cost_krw", "leg_of",
 )  # fmt: skip
 
 TRANSITION_COLUMNS = (
@@ -205,4 +205,5 @@ def _attempt(row: Row[Any]) -> Attempt:
         code=row.code,
         reason=row.reason,
         cost_krw=row.cost_krw,
+        leg_of=row.leg_of,
     )

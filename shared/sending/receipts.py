@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.contracts.keys import read_request_key
-from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel
 from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import Report
@@ -39,11 +39,12 @@ more): so a failure is asked about once again."""
 
 _COLUMNS = (
     "id", "dealer", "via", "request_key", "dealer_message_id", "delivered", "code", "reason", "happened_at",
-    "received_at", "apply_at", "personal",
+    "received_at", "apply_at", "personal", "leg",
 )  # fmt: skip
 
 _WAITING = text("""
-    SELECT id, dealer, via, request_key, dealer_message_id, delivered, code, reason, tried FROM receipts
+    SELECT id, dealer, via, request_key, dealer_message_id, delivered, code, reason, tried, received_at, leg
+    FROM receipts
     WHERE apply_at <= :now ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
 """)
 _BY_DEALER_ID = text("""
@@ -71,6 +72,9 @@ class Waiting:
     code: str
     reason: str | None
     tried: int
+    received_at: datetime
+    leg: str | None
+    """the channel over which the dealer followed the attempt of its own accord, which is what this is about"""
 
 
 async def keep(
@@ -94,6 +98,7 @@ async def keep(
                 now,
                 now,
                 vault.seal(report.raw, receipt),
+                report.leg,
             )
         )
     await copy(connection, "receipts", _COLUMNS, rows)
@@ -144,6 +149,8 @@ class Receipts:
             attempt = book.attempts.get(target) if target else None
             if attempt is None or attempt.dealer != receipt.dealer or attempt.state not in OPEN_ATTEMPTS:
                 continue
+            if receipt.leg is not None:
+                continue  # the dealer's own doing
             message = book.messages[attempt.message_id]
             if receipt.delivered:
                 evidence.success(message, attempt.dealer)
@@ -171,7 +178,9 @@ class Receipts:
             telemetry.UNMAPPED.labels(receipt.dealer, attempt.channel).inc()
         if receipt.dealer_message_id:
             book.name(attempt, receipt.dealer_message_id)  # a later receipt may know it by nothing else
-        cost = price(self.sender.config, attempt)
+        if receipt.leg is not None:
+            return self._apply_leg(book, receipt, attempt, Channel(receipt.leg))
+        cost = price(self.sender.config, attempt.dealer, attempt.channel)
         match receipt.delivered:
             case True:
                 changed = book.delivered(attempt, code=receipt.code, price_krw=cost)
@@ -191,6 +200,21 @@ class Receipts:
                 )
         telemetry.RECEIPTS.labels(receipt.dealer, "changed" if changed else "known").inc()
         return attempt
+
+    def _apply_leg(self, book: Book, receipt: Waiting, attempt: Attempt, channel: Channel) -> Attempt:
+        """Note how the dealer's own failover fared, which is switched off in what we send."""
+        leg = None
+        if receipt.delivered is not None:
+            leg = book.leg(
+                attempt,
+                channel,
+                delivered=receipt.delivered,
+                code=receipt.code,
+                reason=None if receipt.delivered else receipt.reason or "unknown",
+                price_krw=price(self.sender.config, attempt.dealer, channel),
+            )
+        telemetry.RECEIPTS.labels(receipt.dealer, "known" if leg is None else "leg").inc()
+        return leg or attempt
 
     def _unconfirmed(self, book: Book, attempt: Attempt, receipt: Waiting) -> bool:
         """Act on Kakao's "sent, not confirmed"."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
 from shared.contracts.keys import request_key
 from shared.contracts.states import Channel
 from shared.ids import MessageId
@@ -133,3 +138,51 @@ async def test_a_receipt_of_another_dealer_changes_nothing(world: World, insert:
     await world.execute("UPDATE receipts SET dealer = 'forger'")
     await world.receipts.apply()
     assert (await world.message(message))["state"] == "sent"
+
+
+@pytest.mark.parametrize("order", list(permutations(["kakao", "leg failed", "leg delivered"])))
+async def test_a_leg_of_the_dealers_own_is_an_attempt_and_a_double_contact(
+    world: World, insert: Insert, order: tuple[str, ...]
+) -> None:
+    """Its own failover is off in what we send; a setting of its console may bring it back."""
+    message, key = await sent(world, insert)
+    world.dealer.outcomes[key] = True
+    kakao = world.dealer.report(key)
+    leg = replace(kakao, leg=Channel.SMS, code="4100")
+    no_leg = replace(leg, delivered=False, reason="no_subscriber", code="4400")
+    reports = {"kakao": kakao, "leg delivered": leg, "leg failed": no_leg}
+    for each in (*order, *order):
+        await world.tell(reports[each])
+        await world.receipts.apply()
+    row = await world.message(message)
+    assert (row["state"], row["final"], row["cost_krw"]) == ("delivered", True, 31)
+    first, second = await world.attempts(message)
+    assert (first["state"], first["leg_of"]) == ("delivered", None)
+    assert (second["n"], second["state"], second["leg_of"], second["channel"]) == (2, "delivered", 1, "sms")
+    assert (second["cost_krw"], second["check_at"]) == (18, None)
+    details = [step["detail"] or {} for step in await world.timeline(message)]
+    assert [detail["double_contact"] for detail in details if "double_contact" in detail] == [["alimtalk", "sms"]]
+    assert {each["attempt"] for each in await world.rows("SELECT attempt FROM receipts")} == {1, 2}
+
+
+async def test_a_leg_in_one_batch_with_its_attempt_is_known_apart(world: World, insert: Insert) -> None:
+    message, key = await sent(world, insert)
+    world.dealer.outcomes[key] = False
+    kakao = world.dealer.report(key)
+    await world.tell(
+        replace(kakao, leg=Channel.LMS, delivered=True, reason=None), kakao, replace(kakao, leg=Channel.LMS)
+    )
+    assert await world.receipts.apply() == 3
+    assert [(a["channel"], a["state"]) for a in await world.attempts(message)] == [
+        ("alimtalk", "failed"),
+        ("lms", "delivered"),
+    ]
+    row = await world.message(message)
+    assert (row["state"], row["cost_krw"]) == ("delivered", 45)
+
+
+async def test_a_leg_that_is_still_under_way_is_no_attempt_yet(world: World, insert: Insert) -> None:
+    message, key = await sent(world, insert)
+    await world.tell(replace(world.dealer.report(key), leg=Channel.SMS))
+    assert await world.receipts.apply() == 1
+    assert len(await world.attempts(message)) == 1

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from uuid import UUID
@@ -10,7 +10,7 @@ import pytest
 from shared.contracts.keys import read_request_key, request_key
 from shared.contracts.states import AttemptState, Channel, MessageState
 from shared.ids import MessageId
-from shared.ledger.book import Attempt, Book, GiveUp, Message, RetryAt
+from shared.ledger.book import Attempt, Book, GiveUp, Message, MoveTo, RetryAt
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=2)
@@ -54,8 +54,38 @@ def not_taken(book: Book, attempt: Attempt) -> bool:
     return book.failed(attempt, reason="dealer_unavailable", then=RetryAt(SOON))
 
 
-NEWS = (taken, unsure, delivered, failed, not_taken)
-News = Callable[[Book, Attempt], bool]
+def unconfirmed(book: Book, attempt: Attempt) -> bool:
+    return book.unconfirmed(attempt, code="3005", check_at=SOON)
+
+
+def pending(book: Book, attempt: Attempt) -> bool:
+    """The dealer has it and waits itself, which is all it says."""
+    return book.taken(attempt, dealer_message_id=None, price_krw=13, check_at=SOON)
+
+
+NEWS = (taken, unsure, delivered, failed, not_taken, unconfirmed, pending)
+News = Callable[[Book, Attempt], object]
+
+
+def leg_delivered(book: Book, attempt: Attempt) -> Attempt | None:
+    return book.leg(attempt, Channel.SMS, delivered=True, code="4100", reason=None, price_krw=18)
+
+
+def leg_failed(book: Book, attempt: Attempt) -> Attempt | None:
+    return book.leg(attempt, Channel.SMS, delivered=False, code="4400", reason="no_subscriber", price_krw=18)
+
+
+LEGS = (leg_delivered, leg_failed)
+
+
+def tell(make_message: Make, news: Sequence[News]) -> tuple[Book, Message, Attempt]:
+    """Return what becomes of a message that was sent, when ``news`` of its attempt come in this order."""
+    book, message = Book(NOW), make_message()
+    book.messages[message.id] = message
+    attempt = book.open_attempt(message, handle="G1", check_at=SOON)
+    for each in news:
+        each(book, attempt)
+    return book, message, attempt
 
 
 def test_an_attempt_is_written_down_before_it_is_made(book: Book, message: Message, attempt: Attempt) -> None:
@@ -123,16 +153,12 @@ def test_the_dealers_id_is_kept_though_a_receipt_came_first(book: Book, attempt:
     assert book.touched_attempts == {(attempt.message_id, 1): attempt}
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 def test_news_of_which_one_is_a_delivery_end_delivered_in_any_order(make_message: Make, count: int) -> None:
     for order in permutations(NEWS, count):
         if delivered not in order:
             continue
-        book, message = Book(NOW), make_message()
-        book.messages[message.id] = message
-        attempt = book.open_attempt(message, handle="G1", check_at=SOON)
-        for news in (*order, *order):  # and all of it once more
-            news(book, attempt)
+        _, message, attempt = tell(make_message, (*order, *order))  # and all of it once more
         assert (message.state, message.final, message.reason, message.due_at) == (
             MessageState.DELIVERED,
             True,
@@ -146,6 +172,87 @@ def test_news_of_which_one_is_a_delivery_end_delivered_in_any_order(make_message
             None,
         ), order
         assert message.cost_krw == 13
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_a_failure_in_any_order_ends_the_attempt_unless_it_was_delivered(make_message: Make, count: int) -> None:
+    for order in permutations([news for news in NEWS if news is not delivered], count):
+        if failed not in order and not_taken not in order:
+            continue
+        book, message, attempt = tell(make_message, (*order, *order))
+        first = next(news for news in order if news in {failed, not_taken})
+        ended = MessageState.FAILED if first is failed else MessageState.SCHEDULED
+        assert (attempt.state, attempt.check_at, attempt.cost_krw) == (AttemptState.FAILED, None, 0), order
+        assert (message.state, message.final, message.cost_krw) == (ended, False, 0), order
+        assert sum(change.cost_krw for change in book.transitions) == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_what_a_dealer_adds_of_its_own_accord_is_told_alike_in_any_order(make_message: Make, count: int) -> None:
+    """A leg beside its attempt: at most one each, and the message has what either brought."""
+    for order in permutations([taken, delivered, failed, unconfirmed, *LEGS], count):
+        if not set(LEGS) & set(order):
+            continue
+        book, message, attempt = tell(make_message, (*order, *order))
+        [leg] = [each for each in book.attempts.values() if each is not attempt]
+        came = leg_delivered in order
+        assert (leg.leg_of, leg.channel, leg.state is AttemptState.DELIVERED) == (1, Channel.SMS, came), order
+        assert leg.check_at is None
+        assert (message.state is MessageState.DELIVERED) == (came or delivered in order), order
+        assert (attempt.state is AttemptState.DELIVERED) == (delivered in order), order
+        twice = [change.detail for change in book.transitions if change.detail and "double_contact" in change.detail]
+        assert len(twice) == (came and delivered in order), order
+        booked = sum(change.cost_krw for change in book.transitions)
+        assert message.cost_krw == attempt.cost_krw + leg.cost_krw == booked, order
+        assert leg.cost_krw == (18 if came else 0)
+
+
+def test_a_leg_is_an_attempt_of_its_own(book: Book, message: Message, attempt: Attempt) -> None:
+    taken(book, attempt)
+    leg = leg_delivered(book, attempt)
+    assert leg is not None
+    assert (leg.n, leg.leg_of, leg.state, leg.cost_krw, leg.code) == (2, 1, AttemptState.DELIVERED, 18, "4100")
+    assert read_request_key(leg.request_key) == (message.id, 2)
+    assert leg.opened_at == attempt.opened_at
+    assert (message.state, message.final, message.cost_krw) == (MessageState.DELIVERED, True, 31)
+    assert book.opened == [attempt, leg]
+    change = book.transitions[-1]
+    assert (change.attempt_was, change.attempt_state, change.cost_krw) == (None, AttemptState.DELIVERED, 18)
+    assert change.detail == {"leg_of": 1}
+
+
+def test_a_leg_reported_twice_is_one(book: Book, attempt: Attempt) -> None:
+    assert leg_delivered(book, attempt)
+    count = len(book.transitions)
+    assert leg_delivered(book, attempt) is None
+    assert leg_failed(book, attempt) is None
+    assert len(book.transitions) == count
+
+
+def test_news_of_an_attempt_still_move_its_message_after_a_leg_failed(
+    book: Book, message: Message, attempt: Attempt
+) -> None:
+    taken(book, attempt)
+    assert leg_failed(book, attempt)
+    assert message.state is MessageState.SENT
+    failed(book, attempt)
+    assert (message.state, message.final, message.reason) == (MessageState.FAILED, False, "not_kakao_user")
+
+
+def test_a_leg_stops_a_text_of_ours_that_has_not_left(book: Book, message: Message) -> None:
+    kakao, _ = text_after_kakao(book, message, until=MessageState.QUEUED)
+    assert leg_delivered(book, kakao)
+    assert (message.state, message.final) == (MessageState.DELIVERED, True)
+
+
+def test_a_leg_that_fails_makes_no_job_for_its_channel(book: Book, message: Message) -> None:
+    """A transition to ``queued`` is a job for the channel that it names."""
+    kakao, _ = text_after_kakao(book, message, until=MessageState.QUEUED)
+    assert leg_failed(book, kakao)
+    told = [(change.state, change.channel) for change in book.transitions[-2:]]
+    assert told == [(MessageState.SCHEDULED, Channel.SMS), (MessageState.QUEUED, Channel.SMS)]
+    assert (message.state, message.due_at) == (MessageState.QUEUED, None)
+    assert book.open_attempt(message, handle=None, check_at=SOON).n == 3
 
 
 def text_after_kakao(book: Book, message: Message, *, until: MessageState) -> tuple[Attempt, Attempt | None]:
@@ -221,6 +328,16 @@ def test_news_of_an_ended_attempt_changes_nothing_but_to_delivered(
     changed = news(book, attempt)
     assert changed == (end is failed and news is delivered)
     assert (message.seq - seq, len(book.transitions) - count) == ((1, 1) if changed else (0, 0))
+
+
+def test_what_moves_to_another_dealer_is_a_job_for_that_dealer(book: Book, message: Message, attempt: Attempt) -> None:
+    """The change of the attempt names the dealer that failed, and would be a job for it."""
+    book.failed(attempt, reason="no_balance", then=MoveTo("nhn"))
+    failure, job = book.transitions[-2:]
+    assert (failure.state, failure.dealer) == (MessageState.SCHEDULED, "solapi")
+    assert failure.detail == {"due_at": NOW.isoformat(), "moved_to": "nhn"}
+    assert (job.was, job.state, job.dealer, job.attempt) == (MessageState.SCHEDULED, MessageState.QUEUED, "nhn", None)
+    assert (message.dealer, message.state, message.seq) == ("nhn", MessageState.QUEUED, job.seq)
 
 
 def test_waiting_for_an_hour_says_until_when(book: Book, message: Message) -> None:

@@ -18,11 +18,13 @@ from shared.contracts.states import (
     MessageState,
 )
 from shared.ids import MessageId, PersonId, new_id
-from shared.ledger.book import Attempt, Book, GiveUp, Message, RetryAt
+from shared.ledger.book import AfterFailure, Attempt, Book, Close, GiveUp, Hold, Message, MoveTo, RetryAt
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
 PRICES = st.integers(min_value=0, max_value=50)
+THEN = st.sampled_from([RetryAt(LATER), GiveUp(), Close(), Hold("dealer/solapi", LATER), MoveTo("nhn")])
+TEXTS = st.sampled_from([Channel.SMS, Channel.LMS])
 REASONS = st.sampled_from(["not_kakao_user", "dealer_unavailable", "result_timeout"])
 
 
@@ -61,9 +63,9 @@ class Ledger(RuleBasedStateMachine):
     def attempts(self) -> list[Attempt]:
         return list(self.book.attempts.values())
 
-    def some(self, data: st.DataObject) -> Attempt:
-        attempts = self.attempts
-        return attempts[data.draw(st.integers(0, len(attempts) - 1))]
+    def some_of_ours(self, data: st.DataObject) -> Attempt:
+        """What is reported of itself; what becomes of a leg is reported of the attempt that it followed."""
+        return data.draw(st.sampled_from([attempt for attempt in self.attempts if attempt.leg_of is None]))
 
     # -- what services do ---------------------------------------------------------------------------------------
 
@@ -88,9 +90,15 @@ class Ledger(RuleBasedStateMachine):
         self.book.open_attempt(self.message, handle=None, check_at=LATER)
 
     @precondition(lambda self: self.message.state is MessageState.FAILED and not self.message.final)
-    @rule(wait=st.booleans())
-    def fall_back(self, *, wait: bool) -> None:
-        self.book.turn_to(self.message, Channel.SMS, "solapi", due_at=LATER if wait else None)
+    @rule(wait=st.booleans(), channel=TEXTS)
+    def fall_back(self, channel: Channel, *, wait: bool) -> None:
+        self.book.turn_to(self.message, channel, "solapi", due_at=LATER if wait else None)
+
+    @precondition(lambda self: self.message.state is MessageState.QUEUED)
+    @rule()
+    def be_stopped(self) -> None:
+        held = {"why": "stopped"}
+        self.book.move(self.message, MessageState.SCHEDULED, due_at=LATER, held_by="dealer/solapi", detail=held)
 
     @precondition(lambda self: self.message.state is MessageState.FAILED and not self.message.final)
     @rule()
@@ -105,25 +113,43 @@ class Ledger(RuleBasedStateMachine):
     # -- what is learnt, of any attempt at any time --------------------------------------------------------------
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), price=PRICES)
-    def taken(self, data: st.DataObject, price: int) -> None:
-        self.book.taken(self.some(data), dealer_message_id="M", price_krw=price, check_at=LATER)
+    @rule(data=st.data(), price=PRICES, named=st.booleans())
+    def taken(self, data: st.DataObject, price: int, *, named: bool) -> None:
+        """The dealer's answer, or a report that it waits itself."""
+        attempt = self.some_of_ours(data)
+        self.book.taken(attempt, dealer_message_id="M" if named else None, price_krw=price, check_at=LATER)
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data())
     def unsure(self, data: st.DataObject) -> None:
-        self.book.unsure(self.some(data), check_at=LATER, why="timeout")
+        self.book.unsure(self.some_of_ours(data), check_at=LATER, why="timeout")
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def receipt_of_no_confirmation(self, data: st.DataObject) -> None:
+        self.book.unconfirmed(self.some_of_ours(data), code="3005", check_at=LATER)
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), price=PRICES)
     def receipt_of_success(self, data: st.DataObject, price: int) -> None:
-        self.book.delivered(self.some(data), code="4000", price_krw=price)
+        self.book.delivered(self.some_of_ours(data), code="4000", price_krw=price)
         self.delivered = True
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), reason=REASONS, again=st.booleans())
-    def failure(self, data: st.DataObject, reason: str, *, again: bool) -> None:
-        self.book.failed(self.some(data), reason=reason, then=RetryAt(LATER) if again else GiveUp())
+    @rule(data=st.data(), reason=REASONS, then=THEN)
+    def failure(self, data: st.DataObject, reason: str, then: AfterFailure) -> None:
+        self.book.failed(self.some_of_ours(data), reason=reason, then=then)
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), channel=TEXTS, price=PRICES, delivered=st.booleans())
+    def receipt_of_a_leg(self, data: st.DataObject, channel: Channel, price: int, *, delivered: bool) -> None:
+        reason = None if delivered else "no_subscriber"
+        attempt = self.some_of_ours(data)
+        before = len(self.attempts)
+        for _ in range(2):  # reported twice
+            self.book.leg(attempt, channel, delivered=delivered, code="4100", reason=reason, price_krw=price)
+        assert len(self.attempts) <= before + 1
+        self.delivered |= delivered
 
     # -- what must hold -----------------------------------------------------------------------------------------
 
@@ -184,6 +210,28 @@ class Ledger(RuleBasedStateMachine):
             change.was is not MessageState.QUEUED or change.state is not MessageState.QUEUED
             for change in self.book.transitions
         )
+
+    @invariant()
+    def a_job_is_for_the_channel_of_its_message(self) -> None:
+        last = self.book.transitions[-1] if self.book.transitions else None
+        if last is not None and last.state is MessageState.QUEUED:
+            assert (last.channel, last.dealer) == (self.message.channel, self.message.dealer)
+
+    @invariant()
+    def a_leg_is_never_open_and_one_a_channel(self) -> None:
+        legs = [attempt for attempt in self.attempts if attempt.leg_of is not None]
+        assert all(leg.state in {AttemptState.DELIVERED, AttemptState.FAILED} for leg in legs)
+        assert len({(leg.leg_of, leg.channel) for leg in legs}) == len(legs)
+
+    @invariant()
+    def only_what_waits_is_held(self) -> None:
+        assert self.message.held_by is None or self.message.state is MessageState.SCHEDULED
+
+    @invariant()
+    def what_was_delivered_by_several_is_told(self) -> None:
+        delivered = [attempt for attempt in self.attempts if attempt.state is AttemptState.DELIVERED]
+        told = [change for change in self.book.transitions if change.detail and "double_contact" in change.detail]
+        assert len(told) == max(0, len(delivered) - 1)
 
     @invariant()
     def an_end_is_an_end(self) -> None:

@@ -24,7 +24,7 @@ from services.metrics.domain import (
 from shared.contracts.delivery import Delivery
 from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
 from shared.ids import MessageId, PersonId, new_id
-from shared.ledger.book import Attempt, Book, GiveUp, Message, RetryAt, Transition
+from shared.ledger.book import Attempt, Book, GiveUp, Message, MoveTo, RetryAt, Transition
 
 BEGIN = datetime(2026, 11, 23, 8, 40, tzinfo=UTC)
 RULE = "order-paid"
@@ -119,7 +119,17 @@ def _fall_back(story: Story, channel: Channel, due_at: datetime | None) -> None:
     story.book.turn_to(story.message, channel, "solapi", due_at=due_at)
 
 
+def _leg(book: Book, attempt: Attempt, *, delivered: bool) -> None:
+    reason = None if delivered else "handset_unreachable"
+    book.leg(attempt, Channel.LMS, delivered=delivered, code="4100", reason=reason, price_krw=45)
+
+
 def _news(book: Book, attempt: Attempt, later: datetime) -> Iterator[Callable[[], object]]:
+    if attempt.leg_of is not None:
+        return
+    if attempt.channel is Channel.ALIMTALK:
+        yield lambda: _leg(book, attempt, delivered=True)
+        yield lambda: _leg(book, attempt, delivered=False)
     if attempt.state is AttemptState.DELIVERED:
         return
     yield lambda: book.delivered(attempt, code="4000", price_krw=13)
@@ -129,6 +139,7 @@ def _news(book: Book, attempt: Attempt, later: datetime) -> Iterator[Callable[[]
         yield lambda: book.taken(attempt, dealer_message_id="d", price_krw=13, check_at=later)
         yield lambda: book.unsure(attempt, check_at=later, why="timeout")
         yield lambda: book.failed(attempt, reason="rate_limited", then=RetryAt(later))
+    yield lambda: book.failed(attempt, reason="no_balance", then=MoveTo("nhn"))
     for reason in REASONS:
         yield lambda reason=reason: book.failed(attempt, reason=reason, code="3104", then=GiveUp())  # type: ignore[misc]  # a default binds the loop's value
 

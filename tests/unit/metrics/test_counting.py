@@ -166,6 +166,26 @@ def test_a_delivery_after_the_first_is_a_double_contact() -> None:
     assert {key.state: n for key, n in total.messages.items() if n} == {"delivered": 1, FELL_BACK: 1, DOUBLE_CONTACT: 1}
 
 
+def test_what_a_dealer_adds_of_its_own_accord_counts_as_an_attempt_and_a_double_contact() -> None:
+    story = tell([])
+    book, message = story.book, story.message
+    book.move(message, MessageState.QUEUED)
+    kakao = book.open_attempt(message, handle=None, check_at=book.now)
+    for _ in range(2):
+        book.leg(kakao, Channel.LMS, delivered=False, code="4400", reason="handset_unreachable", price_krw=45)
+    for _ in range(2):
+        book.leg(kakao, Channel.LMS, delivered=True, code="4100", reason=None, price_krw=45)
+    book.delivered(kakao, code="4000", price_krw=13)
+    story.write_down()
+    total = fold(story.records, ended([story], story.records))
+    assert compare(total, expected([story]), "story") == []
+    assert {(key.state, key.channel): n for key, n in total.messages.items() if n} == {
+        ("delivered", "lms"): 1,
+        (DOUBLE_CONTACT, "alimtalk"): 1,
+    }
+    assert sum(total.cost_krw.values()) == message.cost_krw == 58
+
+
 def test_news_of_an_attempt_change_nothing_of_why_a_message_ended() -> None:
     story = tell([])
     story.book.move(story.message, MessageState.FAILED, final=True, reason="no_text_route")
