@@ -138,6 +138,9 @@ def _sentences(step: Step) -> Iterator[str]:
         yield "The person has it twice now, over two channels: an earlier attempt was delivered late."
     if (said := step.detail.get("said")) and isinstance(said, str):
         yield f'The dealer said: "{said}".'
+    if isinstance(told := step.detail.get("by_hand"), dict):
+        words = str(told.get("as")).replace("-", " ")
+        yield f'That was said by hand: {told.get("by")} ended the doubt as {words}, because "{told.get("why")}".'
 
 
 def _attempt_alone(step: Step) -> str:

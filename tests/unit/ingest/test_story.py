@@ -148,3 +148,10 @@ def test_whatever_happened_is_told_in_sentences(happened: list[Step]) -> None:
     for each in happened:
         assert detail_of(each).strip().endswith(".")
     assert explain(story(*happened)).endswith((" KRW.", "nothing."))
+
+
+def test_a_doubt_that_was_ended_by_hand_says_by_whom_and_why() -> None:
+    said = {"by_hand": {"as": "not-taken", "by": "김당번", "why": "the console does not list it"}}
+    facts: dict[str, Any] = {"reason": "dealer_unavailable", "attempt_was": "uncertain", "attempt_state": "failed"}
+    told = explain(story(step("failed", was="uncertain", final=True, detail=said, **facts, **KAKAO)))
+    assert '김당번 ended the doubt as not taken, because "the console does not list it".' in told
