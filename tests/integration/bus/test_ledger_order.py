@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class MemoryBroker:
-    """Takes what the relay publishes; ``broken`` makes it fail once the records are there."""
+    """Takes what the relay publishes; ``broken`` makes it fail once the records are there, ``deaf`` once before."""
 
     published: list[tuple[TopicPartition, Outgoing]] = field(default_factory=list)
     broken: bool = False
+    deaf: bool = False
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -55,6 +56,9 @@ class MemoryBroker:
         return 3 if topic == DELIVERY else 2
 
     async def publish(self, batches: Mapping[TopicPartition, Sequence[Outgoing]]) -> None:
+        if self.deaf:
+            self.deaf = False
+            raise BusAway("the broker died before it took the batch")
         async with self.changed:
             self.published += [(at, record) for at, records in batches.items() for record in records]
             self.changed.notify_all()
@@ -187,6 +191,14 @@ async def test_a_relay_that_dies_before_it_notes_its_place_repeats_and_skips_not
     assert broker.ids.count(ids[0]) == 2
     first_seen = list(dict.fromkeys(broker.ids))
     assert len(first_seen) == 20
+
+
+async def test_a_broker_that_dies_before_it_took_a_batch_gets_it_again(database: AsyncEngine) -> None:
+    broker = MemoryBroker(deaf=True)
+    ids = await feed(database, people(10))
+    async with relaying(database, broker):
+        await broker.until_has(ids)
+    assert sorted(broker.ids) == sorted(ids)
 
 
 async def test_a_cancelled_relay_is_followed_by_another_that_skips_nothing(database: AsyncEngine) -> None:

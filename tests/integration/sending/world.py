@@ -186,6 +186,8 @@ class FakeDealer(Dealer):
     def _look(self, attempt: OpenAttempt) -> LookupResult:
         if (scripted := self.lookup_answer(attempt)) is not None:
             return scripted
+        if self.lookup_means is LookupMeans.TWO_PHASE and not (attempt.handle or attempt.dealer_message_id):
+            return NotTakenForSure("nothing was opened for it")  # there is nothing else to find it by
         if attempt.request_key in self.ids:
             return self.report(attempt.request_key)
         match self.lookup_means:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import Uncertain, Unconfirmed
-from shared.contracts.states import Channel
+from shared.config import Profile, Uncertain, Unconfirmed
+from shared.contracts.states import Category, Channel
 from shared.dealers.base import Capabilities, LookupMeans, NotTaken, Push, Refused
 from shared.ledger.book import AfterFailure, Close, GiveUp, RetryAt
 from shared.sending.policy import (
@@ -192,3 +192,13 @@ def test_what_kakao_cannot_confirm_is_waited_for_or_texted() -> None:
 
 def test_what_a_dealer_certainly_does_not_have_is_tried_again() -> None:
     assert decide(Absent(), CASE) == follow(AWAY)
+
+
+@pytest.mark.parametrize(
+    ("category", "uncertain"),
+    [(Category.INFORMATIONAL, Uncertain.FALLBACK), (Category.ADVERTISING, Uncertain.HOLD)],
+)
+def test_by_default_nothing_is_resent_and_kakao_is_waited_for(category: Category, uncertain: Uncertain) -> None:
+    profile = Profile.model_validate({"name": "봉수상점", "routes": [{"dealer": "solapi", "sender_key": "K"}]})
+    assert profile.when_uncertain(category) is uncertain
+    assert profile.when_unconfirmed(category) is Unconfirmed.WAIT

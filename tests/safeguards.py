@@ -1,0 +1,599 @@
+"""What keeps the promises, piece by piece: how each is taken out, and the tests that must notice.
+
+``tests/mutants.py`` takes them out one at a time. A text to be replaced stands exactly once in its file, so that a
+safeguard which moved is found missing here (``tests/contract/test_safeguards.py``) and not passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SENDER = "shared/sending/sender.py"
+RECONCILE = "shared/sending/reconcile.py"
+RECEIPTS = "shared/sending/receipts.py"
+POLICY = "shared/sending/policy.py"
+STOPS = "shared/sending/stops.py"
+STATES = "shared/contracts/states.py"
+INGEST = "services/ingest/repository.py"
+
+SENDING = "tests/integration/sending"
+DEALERS = "tests/contract/dealers"
+TWICE = "tests/unit/ledger/test_book.py::test_news_of_which_one_is_a_delivery_end_delivered_in_any_order"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A text of a file, and what stands in its place without the safeguard."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguard:
+    """``without`` completes "without it …"; ``tests`` are pytest's node ids, run in this order until one fails."""
+
+    name: str
+    without: str
+    changes: tuple[Change, ...]
+    tests: tuple[str, ...]
+
+
+def _one(name: str, without: str, path: str, old: str, new: str, *tests: str) -> Safeguard:
+    return Safeguard(name, without, (Change(path, old, new),), tests)
+
+
+_CRASHES = f"{SENDING}/test_reconcile.py::test_a_crash_at_any_step_loses_nothing_and_doubles_nothing"
+
+CLAIM = (
+    Safeguard(
+        "claim before call",
+        "attempts are committed after the call, with its results",
+        (
+            Change(
+                SENDER,
+                "            await save(connection, book)\n            await self._load_templates(connection, claimed)",
+                "            if claimed:\n                _LATE.append(book)\n            else:\n"
+                "                await save(connection, book)\n"
+                "            await self._load_templates(connection, claimed)",
+            ),
+            Change(
+                SENDER,
+                "            book = await load(connection, [attempt.message_id for attempt in attempts], now=now)",
+                "            while _LATE:\n                await save(connection, _LATE.pop())\n"
+                "            book = await load(connection, [attempt.message_id for attempt in attempts], now=now)",
+            ),
+            Change(
+                SENDER,
+                "\n\n@dataclass(frozen=True, slots=True)\nclass Job:",
+                "\n\n_LATE: list[Book] = []\n\n\n@dataclass(frozen=True, slots=True)\nclass Job:",
+            ),
+        ),
+        (f"{SENDING}/test_sender.py::test_an_attempt_is_committed_before_the_dealer_is_called",),
+    ),
+    _one(
+        "one open attempt",
+        "the database takes a second open attempt over the same channel",
+        "shared/db/migrations/versions/0001_ledger.py",
+        "CREATE UNIQUE INDEX attempts_one_open",
+        "CREATE INDEX attempts_one_open",
+        f"{SENDING}/test_safeguards.py::test_the_database_has_the_last_word_on_a_second_open_attempt",
+    ),
+    _one(
+        "void jobs",
+        "a job that is read again after its message moved on and came back opens another attempt",
+        SENDER,
+        " or message.seq != job.seq:",
+        ":",
+        "tests/unit/sending/test_claim.py",
+    ),
+    _one(
+        "handle committed with the claim",
+        "a crash leaves attempts that nobody can find at a two-phase dealer",
+        SENDER,
+        "book.open_attempt(message, handle=handle, check_at=check_at)",
+        "book.open_attempt(message, handle=None, check_at=check_at)",
+        _CRASHES,
+    ),
+    _one(
+        "last check: hours of rest",
+        "a job that waited goes out at night",
+        SENDER,
+        "        opens = next_allowed(book.now, message.category, profile)\n",
+        "        opens = book.now\n",
+        "tests/unit/sending/test_claim.py",
+    ),
+    _one(
+        "last check: after the locks",
+        "the hours of rest are those of before a lock was waited for",
+        SENDER,
+        "            book.now = self.clock.now()  # locks",
+        "            # locks",
+        f"{SENDING}/test_safeguards.py::test_the_last_look_at_the_hours_is_after_the_locks",
+    ),
+    Safeguard(
+        "last check: deadline",
+        "an order confirmation goes out a day late",
+        (
+            Change(SENDER, "        if book.now >= message.deadline:\n", "        if False:\n"),
+            Change(
+                SENDER, "        if opens >= message.deadline:\n", "        if opens > book.now >= message.deadline:\n"
+            ),
+        ),
+        ("tests/unit/sending/test_claim.py",),
+    ),
+    _one(
+        "lease: a sender that stood still",
+        "a process that was suspended calls when it wakes, whatever happened meanwhile",
+        SENDER,
+        "        if self.clock.now() >= latest:",
+        "        if False:",
+        f"{SENDING}/test_sender.py::test_a_process_that_slept_past_its_lease_does_not_call",
+    ),
+    _one(
+        "lease: a call under way",
+        "an attempt is asked about, and closed, while its sender calls",
+        SENDER,
+        "            lease = book.now + self.clock.stretch(self.policy.lease)",
+        "            lease = book.now",
+        f"{SENDING}/test_safeguards.py::test_a_call_under_way_is_not_asked_about",
+    ),
+)
+
+DOUBT = (
+    Safeguard(
+        "lookup before resend: a lost answer",
+        "a lost answer is tried again blindly",
+        (
+            Change(
+                SENDER,
+                "                book.unsure(attempt, check_at=self.ask_at(book, attempt), why=storable(detail))",
+                "                then = RetryAt(book.now)\n"
+                '                book.failed(attempt, reason="dealer_unavailable", then=then)',
+            ),
+        ),
+        (f"{SENDING}/test_reconcile.py::test_a_lost_answer_is_looked_up_and_never_sent_blindly",),
+    ),
+    Safeguard(
+        "lookup before resend: a dead sender",
+        "what a dead process was sending is sent again when its lease is over",
+        (
+            Change(
+                RECONCILE,
+                '                    book.unsure(attempt, check_at=now, why="the sender did not come back")',
+                '                    book.failed(attempt, reason="dealer_unavailable", then=RetryAt(now))\n'
+                "                    continue",
+            ),
+        ),
+        (_CRASHES,),
+    ),
+    _one(
+        "lost is not refused",
+        "a connection that is cut after the request left counts as one that was never made",
+        "shared/dealers/http.py",
+        "            return Lost(detail) if progress.connected else NotReached(detail)",
+        "            return NotReached(detail)",
+        f"{DEALERS}/test_solapi_send.py",
+    ),
+    _one(
+        "not found: after the index's time",
+        "a dealer's list that lags behind frees a message that was taken",
+        RECONCILE,
+        "                if age < self.sender.clock.stretch(dealer.capabilities.not_found_after):",
+        "                if age < timedelta():",
+        f"{SENDING}/test_reconcile.py::test_not_found_counts_only_after_the_index_had_time_and_twice",
+    ),
+    _one(
+        "not found: twice",
+        "one empty answer frees a message",
+        RECONCILE,
+        "NOT_FOUND_TWICE = 2",
+        "NOT_FOUND_TWICE = 1",
+        f"{SENDING}/test_reconcile.py::test_not_found_counts_only_after_the_index_had_time_and_twice",
+    ),
+    _one(
+        "not found: never what has an id",
+        "a message that the dealer named is sent again because a list lacks it",
+        RECONCILE,
+        "        if attempt.state is AttemptState.SENT:\n            return",
+        "        if False:\n            return",
+        f"{SENDING}/test_safeguards.py::test_what_the_dealer_named_is_not_sent_again_because_a_list_lacks_it",
+    ),
+    _one(
+        "a group is closed before it counts as not sent",
+        "a late call sends what was freed already",
+        "shared/dealers/solapi/lookup.py",
+        "            group = await self._close(handle)",
+        "            return _all(attempts, NotTakenForSure())",
+        f"{DEALERS}/test_solapi_lookup.py",
+    ),
+    _one(
+        "the request key of a replay",
+        "a replay carries a new key, and is a second message",
+        SENDER,
+        "                again = await self._still_in_doubt(some)\n",
+        "                again = await self._still_in_doubt(some)\n"
+        '                again = [(replace(one, request_key=one.request_key + "x"), of) for one, of in again]\n',
+        f"{SENDING}/test_doubt.py::test_a_replay_settles_what_a_lost_answer_left_open",
+    ),
+    _one(
+        "a replay only of what is in doubt",
+        "a receipt that came meanwhile does not stop a replay",
+        SENDER,
+        "                if in_doubt and means_of(case)",
+        "                if means_of(case)",
+        f"{SENDING}/test_safeguards.py::test_what_was_settled_meanwhile_is_not_replayed",
+    ),
+    _one(
+        "a replay's last check: hours of rest",
+        "a replay delivers at night",
+        SENDER,
+        " is Means.REPLAY and case.replays_at is None:",
+        " is Means.REPLAY:",
+        f"{SENDING}/test_doubt.py::test_a_replay_keeps_the_hours_of_rest_and_the_deadline",
+    ),
+    _one(
+        "a replay's last check: deadline",
+        "a replay delivers what nobody wants any more",
+        POLICY,
+        " and remembers and case.now < case.deadline:",
+        " and remembers:",
+        "tests/unit/sending/test_policy.py",
+    ),
+    _one(
+        "a replay only while the dealer remembers",
+        "a replay after the dealer forgot the key is a second message",
+        POLICY,
+        " is LookupMeans.REPLAY and remembers and",
+        " is LookupMeans.REPLAY and",
+        "tests/unit/sending/test_policy.py",
+    ),
+    _one(
+        "a replay that is refused proves nothing",
+        "the refusal of a replay counts as the first request's",
+        SENDER,
+        "                if isinstance(result, Accepted | AlreadyTaken)\n",
+        "",
+        f"{SENDING}/test_doubt.py::test_a_replay_that_is_refused_says_nothing_of_the_first_request",
+    ),
+    _one(
+        "the default never resends",
+        "what stays unknown is sent again over the same channel",
+        "shared/config.py",
+        "        default = Uncertain.HOLD if category is Category.ADVERTISING else Uncertain.FALLBACK\n",
+        "        default = Uncertain.RESEND\n",
+        "tests/unit/sending/test_policy.py::test_by_default_nothing_is_resent_and_kakao_is_waited_for",
+    ),
+    _one(
+        "unconfirmed waits",
+        "a text follows an AlimTalk that Kakao delivers a minute later",
+        POLICY,
+        "            return Await(case.opened_at + (case.capabilities.unconfirmed_for",
+        "            return GiveUp() if case else Await(case.opened_at + (case.capabilities.unconfirmed_for",
+        f"{SENDING}/test_doubt.py::test_what_kakao_does_not_confirm_is_waited_for",
+    ),
+)
+
+RECEIVED = (
+    _one(
+        "a receipt is stored before it is answered",
+        "a database that is away loses receipts that the dealer never repeats",
+        "services/dispatcher/api.py",
+        "            if not is_away(error):\n                raise\n",
+        "            if is_away(error):\n                return Response(adapter.answer_receipts(reports))\n",
+        f"{SENDING}/test_safeguards.py::test_a_receipt_that_could_not_be_stored_is_not_answered_as_if",
+    ),
+    _one(
+        "dedupe of receipts",
+        "the same report twice is two deliveries, and twice the cost",
+        STATES,
+        "    _A.DELIVERED: frozenset(),",
+        "    _A.DELIVERED: frozenset({_A.DELIVERED}),",
+        "tests/unit/ledger/test_book.py",
+    ),
+    _one(
+        "dedupe of receipts: failures",
+        "the same failure twice is two failures in the statistics, and two decisions",
+        STATES,
+        "    _A.FAILED: frozenset({_A.DELIVERED}),",
+        "    _A.FAILED: frozenset({_A.DELIVERED, _A.FAILED}),",
+        "tests/unit/ledger/test_book.py",
+    ),
+    _one(
+        "sticky delivered",
+        "a failure that comes late overrides a delivery, and a text follows",
+        STATES,
+        "    _A.DELIVERED: frozenset(),",
+        "    _A.DELIVERED: frozenset({_A.FAILED}),",
+        TWICE,
+    ),
+    _one(
+        "a late success counts",
+        "a success after a failure is dropped",
+        STATES,
+        "    _A.FAILED: frozenset({_A.DELIVERED}),",
+        "    _A.FAILED: frozenset(),",
+        TWICE,
+    ),
+    _one(
+        "a receipt waits for its attempt",
+        "a receipt that overtakes the record of its sending is dropped",
+        RECEIPTS,
+        '                    "apply_at": [None if attempt else self._next_try(receipt) for receipt, attempt in done],',
+        '                    "apply_at": [None for _ in done],',
+        f"{SENDING}/test_receipts.py::test_a_receipt_that_matches_nothing_yet_is_kept_until_it_does",
+    ),
+    _one(
+        "a receipt of another dealer",
+        "whoever may post one dealer's receipts ends another's messages",
+        RECEIPTS,
+        "        if attempt is None or attempt.dealer != receipt.dealer:\n",
+        "        if attempt is None:\n",
+        f"{SENDING}/test_receipts.py::test_a_receipt_of_another_dealer_changes_nothing",
+    ),
+    _one(
+        "a failure is asked about once more",
+        "a dealer that takes a failure back, and is not heard, leaves it standing",
+        RECEIPTS,
+        "                confirm = book.now + CONFIRM_AFTER if",
+        "                confirm = None if",
+        f"{SENDING}/test_receipts.py::test_a_failure_is_asked_about_once_more",
+    ),
+    _one(
+        "an answer that comes late",
+        "a refusal of an attempt that ended meanwhile moves the message, which is on its way as a text",
+        SENDER,
+        "            case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:\n",
+        "            case Refused() | NotTaken() if attempt.n < 0:\n",
+        f"{SENDING}/test_sender.py::test_an_answer_to_an_attempt_that_ended_meanwhile_changes_nothing",
+    ),
+    _one(
+        "an unknown code is no success",
+        "a code that a dealer invents tomorrow is a delivery",
+        "shared/dealers/codes.py",
+        "_UNMAPPED = Meaning(delivered=False, reason=UNKNOWN, known=False)",
+        "_UNMAPPED = Meaning(delivered=True, known=False)",
+        "tests/unit/dealers/test_codes.py",
+    ),
+)
+
+ROUTES = (
+    _one(
+        "the first few: a campaign does not become texts",
+        "an account without balance turns a campaign into paid texts",
+        STOPS,
+        "        return GiveUp() if first < enough(reason) else Hold(str(key), message.deadline)",
+        "        return GiveUp()",
+        "tests/unit/sending/test_stops.py",
+    ),
+    _one(
+        "the first few: the rest is held",
+        "every message of a campaign is tried, and refused",
+        SENDER,
+        "        elif (stop := gate.bars(message)) is not None:",
+        "        elif (stop := gate.bars(message)) is not None and False:",
+        f"{SENDING}/test_stops.py::test_no_balance_fails_a_few_and_holds_the_rest",
+    ),
+    _one(
+        "one probe for all replicas",
+        "each replica sends a probe of its own into a dealer that fails",
+        "shared/sending/stop_store.py",
+        " AND probe_at <= :now\n",
+        "\n",
+        f"{SENDING}/test_stops.py::test_replicas_send_one_probe_between_them",
+    ),
+    Safeguard(
+        "only certain failures move: a doubt stays",
+        "what one dealer may have is sent through another",
+        (
+            Change(
+                SENDER,
+                "                book.unsure(attempt, check_at=self.ask_at(book, attempt), why=storable(detail))",
+                '                refused = Refused("dealer_unavailable", "")\n'
+                "                then = self.after_failure(book, attempt, refused, verdicts)\n"
+                '                book.failed(attempt, reason="dealer_unavailable", then=then)',
+            ),
+        ),
+        (f"{SENDING}/test_stops.py::test_what_is_in_doubt_never_moves",),
+    ),
+    _one(
+        "only certain failures move: a reported one stays",
+        "what a dealer took, and reported as failed, is sent through another; the report may be taken back",
+        RECEIPTS,
+        "        return verdicts.on(message, attempt.dealer, attempt.channel, reason, profile=None, tried=())",
+        "        profile = self.sender.config.profiles.get(message.profile)\n"
+        "        return verdicts.on(message, attempt.dealer, attempt.channel, reason, profile, {attempt.dealer})",
+        f"{SENDING}/test_safeguards.py::test_what_a_dealer_took_never_moves_though_it_failed",
+    ),
+)
+
+
+def _partial(dealer: str, path: str, old: str, new: str, *tests: str) -> Safeguard:
+    without = "one recipient's answer is every recipient's"
+    return _one(f"partial acceptance: {dealer}", without, f"shared/dealers/{path}", old, new, *tests)
+
+
+def _key(dealer: str, path: str, old: str, new: str, *tests: str) -> Safeguard:
+    without = "a lost answer can never be resolved there"
+    return _one(f"request key on the wire: {dealer}", without, f"shared/dealers/{path}", old, new, *tests)
+
+
+def _failover(dealer: str, path: str, old: str, new: str, *tests: str) -> Safeguard:
+    without = "the dealer texts by itself, and so do we"
+    return _one(f"the dealer's own failover is off: {dealer}", without, f"shared/dealers/{path}", old, new, *tests)
+
+
+ADAPTERS = (
+    _one(
+        "the request key is an attempt's own",
+        "every try of a message has one key, and a dealer takes a retry for the try before",
+        "shared/contracts/keys.py",
+        "_LETTERS[channel] + _written(generation)",
+        "_LETTERS[channel] + _written(1)",
+        "tests/unit/ledger/test_book.py",
+    ),
+    _key(
+        "solapi",
+        "solapi/content.py",
+        '        "customFields": {KEY_FIELD: outgoing.request_key},\n',
+        "",
+        f"{DEALERS}/test_solapi_golden.py",
+    ),
+    _key(
+        "nhn",
+        "nhn/wire.py",
+        '    recipient["recipientGroupingKey"] = outgoing.request_key\n',
+        "",
+        f"{DEALERS}/nhn/test_nhn_golden.py",
+    ),
+    _key(
+        "luna",
+        "luna/wire.py",
+        '        "message_key": outgoing.request_key,',
+        '        "message_key": "",',
+        f"{DEALERS}/luna/test_luna_golden.py",
+    ),
+    _key("bizgo", "bizgo/content.py", '        "idempotencyKey": key,\n', "", f"{DEALERS}/bizgo/test_bizgo_golden.py"),
+    _key(
+        "popbill",
+        "popbill/wire.py",
+        '        "requestnum": outgoing.request_key,\n',
+        "",
+        f"{DEALERS}/popbill/test_popbill_golden.py",
+    ),
+    _key(
+        "bizppurio",
+        "bizppurio/wire.py",
+        '        "refkey": outgoing.request_key,\n',
+        "",
+        f"{DEALERS}/bizppurio/test_bizppurio_golden.py",
+    ),
+    _key(
+        "gabia",
+        "gabia/wire.py",
+        '        "refkey": outgoing.request_key,\n',
+        "",
+        f"{DEALERS}/gabia/test_gabia_golden.py",
+    ),
+    _partial(
+        "solapi",
+        "solapi/adapter.py",
+        '        if meaning.delivered is False:\n            return Refused(meaning.reason or "unknown", item.code',
+        '        if False:\n            return Refused(meaning.reason or "unknown", item.code',
+        f"{DEALERS}/test_solapi_send.py::test_each_recipient_is_refused_by_its_own_code",
+    ),
+    _partial(
+        "nhn",
+        "nhn/adapter.py",
+        '        if told.code != "0":\n',
+        "        if False:\n",
+        f"{DEALERS}/nhn/test_nhn_answers.py::test_acceptance_is_per_recipient",
+    ),
+    _partial(
+        "sens",
+        "sens/adapter.py",
+        '        if code == "A000" and not said_failed:\n',
+        "        if code:\n",
+        f"{DEALERS}/sens/test_sens_sandbox.py::test_chance_refuses_single_messages",
+    ),
+    _partial(
+        "aligo",
+        "aligo/adapter.py",
+        "        case (taken, 0 | None) if taken == n:\n",
+        "        case (taken, _) if taken:\n",
+        f"{DEALERS}/aligo/test_aligo_answers.py::test_what_a_count_says",
+    ),
+    _failover(
+        "solapi",
+        "solapi/content.py",
+        '        "disableSms": True,\n    }\n',
+        "    }\n",
+        f"{DEALERS}/test_solapi_golden.py",
+    ),
+    _failover(
+        "nhn",
+        "nhn/wire.py",
+        '_NO_FAILOVER = {"isResend": False}',
+        '_NO_FAILOVER = {"isResend": True}',
+        f"{DEALERS}/nhn/test_nhn_golden.py",
+    ),
+    _failover(
+        "aligo", "aligo/wire.py", '("failover", "N")', '("failover", "Y")', f"{DEALERS}/aligo/test_aligo_golden.py"
+    ),
+    _failover(
+        "popbill",
+        "popbill/wire.py",
+        '        "altSendType": None,\n        "msgs": [message],',
+        '        "altSendType": "C",\n        "msgs": [message],',
+        f"{DEALERS}/popbill/test_popbill_golden.py",
+    ),
+)
+
+AROUND = (
+    _one(
+        "an event is taken in once",
+        "an event that is sent twice makes two messages",
+        INGEST,
+        "    fresh = [each for each in rest.values() if owners[each.key] == each.event_id]",
+        "    fresh = list(rest.values())",
+        "tests/integration/ingest/test_intake.py::test_the_same_event_many_times_at_once_makes_one_message",
+    ),
+    _one(
+        "an Idempotency-Key replays its answer",
+        "a repeated request is a new one",
+        INGEST,
+        "        if each.claim and (row := before.get(each.claim.key)) is not None:",
+        "        if each.claim and (row := before.get(each.claim.key)) is not None and False:",
+        "tests/integration/ingest/test_intake.py::test_the_same_key_replays_the_same_bytes",
+    ),
+    _one(
+        "an Idempotency-Key belongs to one body",
+        "another request under a used key gets the answer to the first",
+        INGEST,
+        "    return Replayed(response) if request == claim.request else KeyReused()",
+        "    return Replayed(response)",
+        "tests/integration/ingest/test_intake.py::test_a_key_under_another_body_keeps_nothing",
+    ),
+    Safeguard(
+        "offsets after the work",
+        "a batch whose handler died is never read again",
+        (
+            Change(
+                "shared/bus/loop.py",
+                "        good, poison = _decode(batch, decode)\n",
+                "        await _commit(source, batch)\n        good, poison = _decode(batch, decode)\n",
+            ),
+            Change(
+                "shared/bus/loop.py",
+                "                reason=each.reason,\n            )\n        await _commit(source, batch)\n",
+                "                reason=each.reason,\n            )\n",
+            ),
+        ),
+        ("tests/unit/bus/test_loop.py::test_an_error_of_the_handler_goes_through_uncommitted",),
+    ),
+    Safeguard(
+        "the relay's cursor after the broker",
+        "records that the broker did not take are passed over",
+        (
+            Change(
+                "shared/bus/relay.py",
+                "            await producer.publish(await _batches(producer, page.entries))\n"
+                "            cursor = await _move(bus, cursor, page.entries[-1].place)\n",
+                "            cursor = await _move(bus, cursor, page.entries[-1].place)\n"
+                "            await producer.publish(await _batches(producer, page.entries))\n",
+            ),
+        ),
+        ("tests/integration/bus/test_ledger_order.py::test_a_broker_that_dies_before_it_took_a_batch_gets_it_again",),
+    ),
+    _one(
+        "the ledger's order",
+        "a reader passes rows of transactions that commit late, and never sees them",
+        "shared/bus/ledger.py",
+        "          AND t.xid < pg_snapshot_xmin(pg_current_snapshot())\n",
+        "",
+        "tests/integration/bus/test_ledger_order.py",
+    ),
+)
+
+SAFEGUARDS = (*CLAIM, *DOUBT, *RECEIVED, *ROUTES, *ADAPTERS, *AROUND)
