@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bongsu.sandbox.meters import SlidingWindow
 from bongsu.sandbox.profile import Operation
-from bongsu.sandbox.solapi import views, wire
+from bongsu.sandbox.solapi import storage, views, wire
 from bongsu.sandbox.solapi.auth import Signatures
 from bongsu.sandbox.solapi.codes import ACCEPTED, Refused
 from bongsu.sandbox.solapi.dealer import too_many
@@ -47,7 +47,7 @@ class Route:
     method: str
     path: str
     operation: Operation
-    answer: Callable[[Call], dict[str, Any]]
+    answer: Callable[[Call], dict[str, Any] | list[str]]
 
 
 class SolapiApi:
@@ -82,6 +82,11 @@ class SolapiApi:
             Route("GET", "/messages/v4/list-old", Operation.LOOKUP, self.list_messages),
             Route("GET", "/cash/v1/balance", Operation.LOOKUP, self.get_balance),
             Route("GET", "/pricing/v1/messaging", Operation.LOOKUP, self.get_prices),
+            Route("POST", "/storage/v1/files", Operation.ADD, self.upload),
+            Route("GET", "/storage/v1/files/{file_id}", Operation.LOOKUP, self.get_file),
+            Route("GET", "/senderid/v1/numbers/active", Operation.LOOKUP, self.list_numbers),
+            Route("GET", "/kakao/v2/channels", Operation.LOOKUP, self.list_channels),
+            Route("GET", "/kakao/v2/channels/{channel_id}", Operation.LOOKUP, self.get_channel),
         ]
 
     def admit(self, route: Route, authorization: str | None) -> Customer:
@@ -265,6 +270,37 @@ class SolapiApi:
     def get_prices(self, _: Call) -> dict[str, Any]:
         """Return unit prices."""
         return {"countryId": "82", **views.price_list(self.dealer.profile.prices)}
+
+    # -- files, sender numbers, channels ---------------------------------------------------------------------------
+
+    def upload(self, call: Call) -> dict[str, Any]:
+        """Keep a file."""
+        file = storage.store(call.body, self.dealer.clock.now())
+        self.dealer.files[call.customer.account.api_key][file.id] = file
+        return storage.file_view(file, call.customer.account_id)
+
+    def get_file(self, call: Call) -> dict[str, Any]:
+        """Return a file."""
+        file = self.dealer.files[call.customer.account.api_key].get(call.path["file_id"])
+        if file is None:
+            raise Refused(404, "ResourceNotFound", "파일을 찾을 수 없습니다.")
+        return storage.file_view(file, call.customer.account_id)
+
+    def list_numbers(self, call: Call) -> list[str]:
+        """Return the sender numbers that may be used."""
+        return sorted(call.customer.account.senders)
+
+    def list_channels(self, call: Call) -> dict[str, Any]:
+        """Return the KakaoTalk channels of the account."""
+        channels = [views.channel_view(each, call.customer) for each in sorted(call.customer.account.channels)]
+        return {"limit": _limit(call.query), "startKey": None, "nextKey": None, "channelList": channels}
+
+    def get_channel(self, call: Call) -> dict[str, Any]:
+        """Return a KakaoTalk channel of the account."""
+        channel_id = call.path["channel_id"]
+        if channel_id not in call.customer.account.channels and not self.dealer.profile.accept_any_template:
+            raise Refused(404, "ResourceNotFound", "카카오톡 채널을 찾을 수 없습니다.")
+        return views.channel_view(channel_id, call.customer)
 
     # -- small parts ---------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from bongsu.sandbox.faults import Faults
     from bongsu.sandbox.profile import Profile, Template
+    from bongsu.sandbox.solapi.storage import File
     from bongsu.sandbox.solapi.wire import Message
     from bongsu.sandbox.timers import Timers
     from bongsu.sandbox.truth import Truth
@@ -64,6 +66,8 @@ class Solapi:
         self.messages: dict[str, Stored] = {}
         self.in_order: list[Stored | None] = []
         self.customers: dict[str, Customer] = {}
+        self.files: defaultdict[str, dict[str, File]] = defaultdict(dict)
+        """by API key and id; an upload outlives a reset, as its caller keeps the id"""
         self._shared: dict[Any, Any] = {}
         """equal parts of many messages, kept once"""
         self.webhooks = Webhooks(profile.webhook, self.encode_events, event_headers)
@@ -122,6 +126,7 @@ class Solapi:
             templates=self.templates,
             any_template=self.profile.accept_any_template,
             any_sender=self.profile.accept_any_sender,
+            files=self.files[customer.account.api_key],
         )
         recipients = [(message, to) for message in messages for to in _recipients(message)]
         if len(recipients) > PER_CALL or len(group.messages) + len(recipients) > PER_GROUP:
@@ -310,6 +315,8 @@ class Solapi:
         if sent is None:
             return
         sent.final_at = min(sent.final_at, now)  # earlier if settled
+        if sent.code == WAITING:
+            return  # Kakao never says what became of it, and so neither does SOLAPI
         price = self.profile.prices.get(sent.channel, 0.0)
         if not sent.delivered:
             group.customer.balance += price
@@ -326,8 +333,8 @@ class Solapi:
         self._report(message, sent, now)
 
     def _substitute(self, message: Stored, sent: Dispatched, now: float) -> bool:
-        if sent.channel.is_text or message.kakao is None or message.kakao[2]:
-            return False
+        if sent.channel.is_text or message.kakao is None or message.kakao[2] or message.type == "BMS_FREE":
+            return False  # of a brand message there is no substitute (SOLAPI's example send_bms.js)
         size = text_bytes(message.text or "")
         channel = Channel.SMS if size is not None and size <= SMS_BYTES else Channel.LMS
         price = self.profile.prices.get(channel, 0.0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bongsu.sandbox.solapi.brand import judge_brand
 from bongsu.sandbox.solapi.codes import ACCEPTED
 from shared.contracts.states import Channel
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bongsu.sandbox.profile import Template, TemplateButton
-    from bongsu.sandbox.solapi.wire import Button, KakaoOptions, Message
+    from bongsu.sandbox.solapi.storage import File
+    from bongsu.sandbox.solapi.wire import Button, KakaoOptions, Message, QuickReply
 
 CHANNELS = {
     "SMS": Channel.SMS,
@@ -22,6 +24,7 @@ CHANNELS = {
     "ATA": Channel.ALIMTALK,
     "CTA": Channel.FRIENDTALK,
     "CTI": Channel.FRIENDTALK,
+    "BMS_FREE": Channel.FRIENDTALK,
 }
 SMS_BYTES = 90
 LMS_BYTES = 2000
@@ -30,6 +33,9 @@ KAKAO_CHARACTERS = 1000
 BUTTONS = 5
 BUTTON_NAME = 14
 BUTTON_URL = 100
+BUTTON_KINDS = frozenset({"WL", "AL", "BK", "MD", "DS", "BC", "BT", "AC"})
+QUICK_REPLIES = 10
+QUICK_REPLY_KINDS = frozenset({"WL", "AL", "BK", "BC", "BT"})
 FIELD_NAME = 30
 FIELD_VALUE = 100
 
@@ -94,6 +100,7 @@ class Known:
     templates: Mapping[str, RegisteredTemplate]
     any_template: bool
     any_sender: bool
+    files: Mapping[str, File] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,10 @@ def judge(message: Message, known: Known) -> Judged:
     if code == ACCEPTED:
         if CHANNELS[kind].is_text:
             code = _judge_text(message, kind, text)
+            if code == ACCEPTED and kind == "MMS":
+                code = _judge_image(message, known)
+        elif kind == "BMS_FREE":
+            code = _judge_brand(message, known)
         else:
             code, text = _judge_kakao(message, kind, known)
     return Judged(code, kind, text)
@@ -134,7 +145,7 @@ def _type_of(message: Message) -> str:
     if options is not None and options.template_id:
         return "ATA"
     if options is not None and options.pf_id:
-        return "CTA"
+        return "CTA" if options.bms is None else "BMS_FREE"
     if message.image_id:
         return "MMS"
     size = text_bytes(message.text or "")
@@ -175,6 +186,22 @@ def _judge_text(message: Message, kind: str, text: str) -> str:  # noqa: PLR0911
     return ACCEPTED
 
 
+def _judge_image(message: Message, known: Known) -> str:
+    if not message.image_id:
+        return "1010"
+    file = known.files.get(message.image_id)
+    return ACCEPTED if file is not None and file.type == "MMS" else "1034"
+
+
+def _judge_brand(message: Message, known: Known) -> str:
+    options = message.kakao_options
+    if options is None or not options.pf_id or options.bms is None:
+        return "1010"
+    if not known.any_template and options.pf_id not in known.channels:
+        return "1041"
+    return judge_brand(message.text or "", options.bms, known.files)
+
+
 def _judge_kakao(message: Message, kind: str, known: Known) -> tuple[str, str]:
     options, text = message.kakao_options, message.text or ""
     if options is None or not options.pf_id or (kind == "ATA" and not options.template_id):
@@ -189,7 +216,8 @@ def _judge_kakao(message: Message, kind: str, known: Known) -> tuple[str, str]:
         return "1010", text
     if len(text) > KAKAO_CHARACTERS:
         return "1031", text
-    return _judge_buttons(options.buttons or ()), text
+    code = _judge_buttons(options.buttons or ())
+    return (_judge_quick_replies(options.quick_replies or ()) if code == ACCEPTED else code), text
 
 
 def _judge_template(options: KakaoOptions, text: str | None, known: Known) -> tuple[str, str]:
@@ -236,7 +264,7 @@ def _judge_buttons(buttons: Sequence[Button]) -> str:  # noqa: PLR0911 - likewis
     if len(buttons) > BUTTONS:
         return "1050"
     for button in buttons:
-        if not button.button_name or not button.button_type:
+        if not button.button_name or button.button_type not in BUTTON_KINDS:
             return "1044"
         if len(button.button_name) > BUTTON_NAME:
             return "1049"
@@ -247,4 +275,20 @@ def _judge_buttons(buttons: Sequence[Button]) -> str:  # noqa: PLR0911 - likewis
         links = (button.link_mo, button.link_pc, button.link_and, button.link_ios)
         if any(link and len(link) > BUTTON_URL for link in links):
             return "1048"
+    return ACCEPTED
+
+
+def _judge_quick_replies(replies: Sequence[QuickReply]) -> str:
+    """Judge quick replies by their form; no code of their own is published, so they get those of buttons."""
+    if len(replies) > QUICK_REPLIES:
+        return "1050"
+    for reply in replies:
+        if not reply.name or reply.link_type not in QUICK_REPLY_KINDS:
+            return "1044"
+        if len(reply.name) > BUTTON_NAME:
+            return "1049"
+        if reply.link_type == "WL" and not reply.link_mo:
+            return "1045"
+        if reply.link_type == "AL" and not (reply.link_and and reply.link_ios):
+            return "1045"
     return ACCEPTED

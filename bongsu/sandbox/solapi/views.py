@@ -11,11 +11,11 @@ from bongsu.sandbox.truth import iso
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bongsu.sandbox.solapi.records import Group, Stored
+    from bongsu.sandbox.solapi.records import Customer, Group, Stored
     from bongsu.sandbox.webhooks import Event
     from shared.contracts.states import Channel
 
-_TYPES = ("sms", "lms", "mms", "ata", "cta", "cti", "nsa", "rcs_sms", "rcs_lms", "rcs_mms", "rcs_tpl")
+_TYPES = ("sms", "lms", "mms", "ata", "cta", "cti", "nsa", "rcs_sms", "rcs_lms", "rcs_mms", "rcs_tpl", "bms_free")
 _NO_PROFIT = dict.fromkeys(_TYPES, 0)
 
 
@@ -74,6 +74,19 @@ def group_view(group: Group, prices: Mapping[Channel, float], status: str) -> di
         "dateCompleted": iso_or_none(group.completed_at) if status == "COMPLETE" else None,
         "dateCreated": iso(group.created_at),
         "dateUpdated": iso(group.updated_at),
+    }
+
+
+def channel_view(channel_id: str, customer: Customer) -> dict[str, Any]:
+    """Return a KakaoTalk channel (Node SDK 6.0.1, ``kakaoChannelSchema``)."""
+    return {
+        "channelId": channel_id,
+        "searchId": "@bongsu",
+        "accountId": customer.account_id,
+        "phoneNumber": "01000000000",
+        "sharedAccountIds": [],
+        "dateCreated": "2026-01-01T00:00:00.000Z",
+        "dateUpdated": "2026-01-01T00:00:00.000Z",
     }
 
 

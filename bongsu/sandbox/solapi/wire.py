@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,19 @@ class Button(msgspec.Struct, rename="camel"):
     link_pc: str | None = None
     link_and: str | None = None
     link_ios: str | None = None
+    chat_extra: str | None = None
+
+
+class QuickReply(msgspec.Struct, rename="camel"):
+    """A quick reply as sent."""
+
+    name: str | None = None
+    link_type: str | None = None
+    link_mo: str | None = None
+    link_pc: str | None = None
+    link_and: str | None = None
+    link_ios: str | None = None
+    chat_extra: str | None = None
 
 
 class KakaoOptions(msgspec.Struct, rename="camel"):
@@ -28,6 +41,8 @@ class KakaoOptions(msgspec.Struct, rename="camel"):
     variables: dict[str, str] | None = None
     disable_sms: bool = False
     buttons: list[Button] | None = None
+    quick_replies: list[QuickReply] | None = None
+    bms: dict[str, Any] | None = None
 
 
 class Message(msgspec.Struct, rename="camel"):
