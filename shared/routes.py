@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shared.config import Route
-    from shared.ids import MessageId
+    from shared.ids import PersonId
 
 Usable = Callable[["Route"], bool]
 
 
-def choose_route(routes: Sequence[Route], message: MessageId, usable: Usable = lambda _: True) -> Route | None:
-    """Return the route of ``message``: by shares over its id, so that it is the same whoever asks; None if none is
-    usable. A route that is not usable passes its messages on to the next one that is, standbys (share 0) included.
-    """  # noqa: D205 - one sentence
+def choose_route(routes: Sequence[Route], person: PersonId, usable: Usable = lambda _: True) -> Route | None:
+    """Return the route to ``person``, None if none is usable.
+
+    By shares over the person, so that it is the same whoever asks, and a person's messages go one way, in their order
+    (promise P7). A route that is not usable passes on to the next one that is, standbys (share 0) included.
+    """
     shares = shares_of(routes)
-    start, point = 0, message.int % sum(shares)
+    start, point = 0, person.int % sum(shares)
     while point >= shares[start]:
         point -= shares[start]
         start += 1

@@ -190,10 +190,11 @@ class Intake:
         if planned.due_at is not None:
             waits = [{"why": each.why, "until": each.until} for each in planned.postponed]
             scheduled = {"due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}
-        route = choose_route(planned.routes, message_id) or planned.routes[0]
+        person = self.vault.person(planned.phone)
+        route = choose_route(planned.routes, person) or planned.routes[0]
         return NewMessage(
             id=message_id,
-            person_id=self.vault.person(planned.phone),
+            person_id=person,
             profile=planned.profile,
             rule=rule.name,
             rule_revision=rule.revision,

@@ -40,7 +40,7 @@ from shared.sending.policy import (
     receipt_span,
 )
 from shared.sending.receipts import keep
-from shared.sending.sender import Sender
+from shared.sending.sender import Sender, together
 
 NOT_FOUND_TWICE = 2
 """a dealer that knows nothing of an attempt is believed the second time, after its index had time"""
@@ -73,15 +73,16 @@ class Reconciler:
     async def __call__(self, limit: int = 500) -> int:
         """Ask about up to ``limit`` attempts whose time has come; return how many there were."""
         count, due = await self._take(limit)
-        for dealer, asks in due:
-            await self.sender.replay(dealer, asks.replays)
-            attempts = asks.lookups
-            step = dealer.capabilities.lookup_batch
-            for start in range(0, len(attempts), step):
-                part = attempts[start : start + step]
-                answers = await dealer.lookup(part)
-                await self._record(dealer, part, answers)
+        await together(self._ask(dealer, asks) for dealer, asks in due)
         return count
+
+    async def _ask(self, dealer: Dealer, asks: _Asks) -> None:
+        await self.sender.replay(dealer, asks.replays)
+        step = dealer.capabilities.lookup_batch
+        for start in range(0, len(asks.lookups), step):
+            part = asks.lookups[start : start + step]
+            answers = await dealer.lookup(part)
+            await self._record(dealer, part, answers)
 
     async def _take(self, limit: int) -> tuple[int, list[tuple[Dealer, _Asks]]]:
         """Note that these attempts are being asked about, so that no other replica does, and return them.

@@ -15,8 +15,9 @@ its message moved on, and is void.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -52,6 +53,7 @@ from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.cases import case_of
+from shared.sending.images import NOTHING_NAMED, Named, Wanted, may_bring_images, trouble_with, wanted_by
 from shared.sending.limits import Limits
 from shared.sending.policy import (
     Await,
@@ -68,6 +70,7 @@ from shared.sending.policy import (
 )
 from shared.sending.stop_store import load_stops, note, take_probe
 from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
+from shared.sending.uploads import Images, templates_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,25 @@ class Sender:
     """what dealers' troubles last by, however fast the rules' clock runs"""
     templates: dict[tuple[str, int], Template] = field(default_factory=dict)
     """a revision never changes, so what was read once stays true"""
+    images: Images = field(default_factory=Images)
 
     async def __call__(self, jobs: Sequence[Job], *, waiting: Callable[[], None] = lambda: None) -> None:
-        """Make the attempts that ``jobs`` ask for, in their order; for one read again, do nothing."""
-        known = [job for job in jobs if job.dealer in self.dealers]
-        if len(known) < len(jobs):
-            await self._claim([job for job in jobs if job.dealer not in self.dealers], None)
-        for run in runs(known, self._batch_of):
+        """Make the attempts that ``jobs`` ask for, in their order at each dealer; for one read again, do nothing.
+
+        Dealers do not wait for one another: one that is slow or down holds up its own messages only.
+        """
+        unknown = [job for job in jobs if job.dealer not in self.dealers]
+        if unknown:
+            await self._claim(unknown, None)
+        ways: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.dealer in self.dealers:
+                ways.setdefault(job.dealer, []).append(job)
+        await together(self._through(way, waiting) for way in ways.values())
+
+    async def _through(self, jobs: Sequence[Job], waiting: Callable[[], None]) -> None:
+        """Make the attempts of ``jobs``, which all go through one dealer, one call after the other."""
+        for run in runs(jobs, self._batch_of):
             rest = run
             while rest:
                 first = rest[0]
@@ -114,13 +129,14 @@ class Sender:
     async def _attempt(self, jobs: Sequence[Job]) -> int:
         """Make the attempts of one call; return how many there were."""
         dealer = self.dealers[jobs[0].dealer]
+        named = await self._name_images(dealer, await self._wanted_by(jobs))
         opened: str | NotTaken | None = None
         if dealer.capabilities.lookup is LookupMeans.TWO_PHASE:
             # While a stop holds everything there is nothing to open a handle for, and a dealer that is down is slow.
             opened = NotTaken(AWAY, detail="stopped") if await self._is_stopped(dealer) else await dealer.open()
 
         handle = opened if isinstance(opened, str) else None
-        claimed = await self._claim(jobs, handle)
+        claimed = await self._claim(jobs, handle, named)
         if not claimed:
             return 0
 
@@ -128,7 +144,7 @@ class Sender:
             results: list[SendResult] = [opened] * len(claimed)
         else:
             latest = claimed[0][0].opened_at + self.clock.stretch(self.policy.lease)
-            results = await self._call(dealer, handle, claimed, latest=latest)
+            results = await self._call(dealer, handle, claimed, named, latest=latest)
         for result in results:
             telemetry.RESULTS.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
@@ -137,15 +153,42 @@ class Sender:
         await self._record(dealer, [attempt for attempt, _ in claimed], results)
         return len(claimed)
 
-    async def _claim(self, jobs: Sequence[Job], handle: str | None) -> list[tuple[Attempt, Message]]:
+    async def _wanted_by(self, jobs: Sequence[Job]) -> list[Wanted]:
+        """Return the images that ``jobs``, all over one channel, will bring."""
+        if not may_bring_images(channel := jobs[0].channel):
+            return []
+        async with self.engine.connect() as connection:
+            keys = await templates_of(connection, [job.message_id for job in jobs])
+            await self._load_templates(connection, keys)
+        templates = [template for key in sorted(keys) if (template := self.templates.get(key)) is not None]
+        return [each for template in templates for each in wanted_by(template, channel)]
+
+    def _images_of(self, message: Message, channel: Channel) -> list[Wanted]:
+        template = self.templates.get((message.template, message.template_revision))
+        return wanted_by(template, channel) if template else []
+
+    async def _name_images(self, dealer: Dealer, wanted: Collection[Wanted]) -> Named:
+        """Return what ``dealer`` calls ``wanted``; one that is stopped for everybody is asked nothing."""
+        if not wanted or await self._is_stopped(dealer):
+            return {}
+        return await self.images.names(self.engine, dealer, wanted, now=self.world.now())
+
+    async def _claim(
+        self, jobs: Sequence[Job], handle: str | None, named: Named = NOTHING_NAMED
+    ) -> list[tuple[Attempt, Message]]:
         async with self.engine.begin() as connection:
             book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
             book.now = self.clock.now()  # locks may have been waited for: the last check is made at the last moment
             lease = book.now + self.clock.stretch(self.policy.lease)
             gate = await self._gate(connection, book)
-            claimed = claim(book, jobs, self.config, gate, handle=handle, check_at=lease)
+            imageless = {
+                message.id
+                for message in book.messages.values()
+                if isinstance(trouble_with(self._images_of(message, message.channel), named), Refused)
+            }
+            claimed = claim(book, jobs, self.config, gate, handle=handle, check_at=lease, imageless=imageless)
             await save(connection, book)
-            await self._load_templates(connection, claimed)
+            await self._load_templates(connection, _keys_of(claimed))
         telemetry.CLAIMED.inc(len(claimed))
         telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
@@ -168,7 +211,13 @@ class Sender:
         return gate
 
     async def _call(
-        self, dealer: Dealer, handle: str | None, claimed: Sequence[tuple[Attempt, Message]], *, latest: datetime
+        self,
+        dealer: Dealer,
+        handle: str | None,
+        claimed: Sequence[tuple[Attempt, Message]],
+        named: Named,
+        *,
+        latest: datetime,
     ) -> list[SendResult]:
         """Call the dealer for what can be rendered; results in the order of ``claimed``.
 
@@ -179,8 +228,8 @@ class Sender:
         waves: dict[int, list[tuple[int, Outgoing]]] = {}
         before: Counter[PersonId] = Counter()
         for n, (attempt, message) in enumerate(claimed):
-            rendered = self._rendered(attempt, message)
-            if isinstance(rendered, Refused):
+            rendered = self._rendered(attempt, message, named)
+            if not isinstance(rendered, Outgoing):
                 results[n] = rendered
                 continue
             # One call may be many requests at once, and a person's messages leave in their order (promise P7).
@@ -197,23 +246,26 @@ class Sender:
             results |= {n: result for (n, _), result in zip(some, sent, strict=True)}
         return [results[n] for n in range(len(claimed))]
 
-    def _rendered(self, attempt: Attempt, message: Message) -> Outgoing | Refused:
+    def _rendered(self, attempt: Attempt, message: Message, named: Named) -> Outgoing | Refused | NotTaken:
+        wanted = self._images_of(message, attempt.channel)
+        if (trouble := trouble_with(wanted, named)) is not None:
+            return trouble
         try:
-            return self._render(attempt, message)
+            return self._render(attempt, message, [str(named[each]) for each in wanted])
         except (BongsuError, KeyError, ValueError) as error:
             # Planned with checks that this passes; the kind of the error alone is logged, it may quote a value.
             kind = type(error).__name__
             structlog.get_logger().error("sending.unrenderable", message_id=str(message.id), error=kind)
             return Refused("invalid_request", "", f"cannot be rendered: {kind}")
 
-    def _render(self, attempt: Attempt, message: Message) -> Outgoing:
+    def _render(self, attempt: Attempt, message: Message, images: Sequence[str]) -> Outgoing:
         personal = open_personal(self.vault, message.personal, message.id)
         template = self.templates[message.template, message.template_revision]
         profile = self.config.profiles[message.profile]
         if attempt.channel.is_text:
             if profile.text is None:
                 raise ValueError("the profile has no text route")
-            _, content = text_message(template, profile.text.sender, personal.variables)
+            _, content = text_message(template, profile.text.sender, personal.variables, images)
             return _outgoing(attempt, personal.phone, content)
         route = next((route for route in profile.routes if route.dealer == attempt.dealer), None)
         if route is None:
@@ -238,8 +290,10 @@ class Sender:
                 taken.used = len(again)
                 if not again:
                     continue
+                wanted = [each for attempt, message in again for each in self._images_of(message, attempt.channel)]
+                named = await self._name_images(dealer, wanted)
                 latest = self.clock.now() + self.clock.stretch(self.policy.lease)
-                results = await self._call(dealer, None, again, latest=latest)
+                results = await self._call(dealer, None, again, named, latest=latest)
             news = [
                 (attempt, result)
                 for (attempt, _), result in zip(again, results, strict=True)
@@ -260,12 +314,11 @@ class Sender:
                 in_doubt = attempt.state is AttemptState.UNCERTAIN and not attempt.is_unconfirmed
                 if in_doubt and means_of(case) is Means.REPLAY and case.replays_at is None:
                     again.append((attempt, book.messages[attempt.message_id]))
-            await self._load_templates(connection, again)
+            await self._load_templates(connection, _keys_of(again))
         return again
 
-    async def _load_templates(self, connection: AsyncConnection, wanted: Sequence[tuple[Attempt, Message]]) -> None:
-        missing = {(m.template, m.template_revision) for _, m in wanted} - self.templates.keys()
-        if missing:
+    async def _load_templates(self, connection: AsyncConnection, keys: set[tuple[str, int]]) -> None:
+        if missing := keys - self.templates.keys():
             self.templates.update(await load_templates(connection, missing))
 
     async def _record(self, dealer: Dealer, attempts: Sequence[Attempt], results: Sequence[SendResult]) -> None:
@@ -366,13 +419,21 @@ class Sender:
 
 
 def claim(
-    book: Book, jobs: Sequence[Job], config: Config, gate: Gate, *, handle: str | None, check_at: datetime
+    book: Book,
+    jobs: Sequence[Job],
+    config: Config,
+    gate: Gate,
+    *,
+    handle: str | None,
+    check_at: datetime,
+    imageless: Collection[MessageId] = (),
 ) -> list[tuple[Attempt, Message]]:
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
     deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer is not
-    configured any more has failed; one that a stop bars goes to another dealer, or is held until the stop is over.
+    configured any more has failed; one that a stop bars goes to another dealer, or is held until the stop is over; one
+    whose images the dealer refused (``imageless``) goes as an LMS.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
@@ -394,6 +455,8 @@ def claim(
             book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)
         elif opens > book.now:
             book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
+        elif message.id in imageless:
+            book.turn_to(message, Channel.LMS, message.dealer, detail={"why": "images_refused"})
         elif (detour := gate.detour(message, profile)) is not None:
             _go_round(book, message, detour)
         elif (stop := gate.bars(message)) is not None:
@@ -411,6 +474,10 @@ def _go_round(book: Book, message: Message, detour: MoveTo | Hold) -> None:
             book.turn_to(message, message.channel, dealer, detail=why)
         case Hold(by, until):
             book.move(message, MessageState.SCHEDULED, due_at=until, held_by=by, detail=why)
+
+
+def _keys_of(claimed: Iterable[tuple[Attempt, Message]]) -> set[tuple[str, int]]:
+    return {(message.template, message.template_revision) for _, message in claimed}
 
 
 def _templates_of(book: Book) -> set[str]:
@@ -443,6 +510,14 @@ def price(config: Config, dealer: str, channel: Channel) -> int:
     """Return what an attempt costs if ``dealer`` takes it, in KRW, by the configured prices; 0 where none is set."""
     known = config.dealers.get(dealer)
     return known.prices.get(channel, 0) if known else 0
+
+
+async def together(ways: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run ``ways`` at the same time, each to its end; then raise what the first one that failed raised."""
+    ended = await asyncio.gather(*ways, return_exceptions=True)
+    for each in ended:
+        if isinstance(each, BaseException):
+            raise each
 
 
 def runs(jobs: Sequence[Job], batch_of: Callable[[str], int]) -> list[list[Job]]:

@@ -50,6 +50,14 @@ class StopKey:
     def __str__(self) -> str:
         return "/".join(filter(None, (self.scope, self.dealer, self.name)))
 
+    @classmethod
+    def parse(cls, text: str) -> StopKey | None:
+        """Return the key that is written so, or None if it is none."""
+        scope, _, rest = text.partition("/")
+        dealer, _, name = rest.partition("/")
+        known = scope in set(Scope) and dealer and bool(name) is (scope != Scope.DEALER)
+        return cls(Scope(scope), dealer, name) if known else None
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -197,7 +205,7 @@ def other_dealer(
         stopped = holds(stops, keys_of(message, route.dealer)) is not None
         return route.dealer not in tried and not stopped and is_open(closed, route, message.template)
 
-    found = choose_route(profile.routes, message.id, usable)
+    found = choose_route(profile.routes, message.person_id, usable)
     return found.dealer if found else None
 
 

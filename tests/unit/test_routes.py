@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
 from shared.config import Profile, Route
-from shared.ids import MessageId, new_id
+from shared.ids import PersonId
 from shared.routes import choose_route
-
-NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
 
 def routes(**shares: int | None) -> list[Route]:
     return [Route(dealer=name, sender_key="K", share=share) for name, share in shares.items()]
 
 
-def some(count: int) -> list[MessageId]:
-    return [MessageId(new_id(NOON + timedelta(milliseconds=n))) for n in range(count)]
+def some(count: int) -> list[PersonId]:
+    return [PersonId(UUID(bytes=sha256(b"%d" % n).digest()[:16])) for n in range(count)]
 
 
 def test_without_shares_the_first_takes_all_and_the_others_stand_by() -> None:
@@ -29,13 +28,13 @@ def test_without_shares_the_first_takes_all_and_the_others_stand_by() -> None:
     assert choose_route(ways, some(1)[0], lambda route: route.dealer != "a") == ways[1]
 
 
-def test_shares_are_kept_within_chance_and_a_message_keeps_its_route() -> None:
+def test_shares_are_kept_within_chance_and_a_person_keeps_the_route() -> None:
     ways = routes(a=3, b=1, standby=0)
-    messages = some(4000)
-    counted = Counter(route.dealer for each in messages if (route := choose_route(ways, each)))
+    people = some(4000)
+    counted = Counter(route.dealer for each in people if (route := choose_route(ways, each)))
     assert counted["a"] == pytest.approx(3000, abs=150)
     assert counted["standby"] == 0
-    assert [choose_route(ways, each) for each in messages] == [choose_route(ways, each) for each in messages]
+    assert [choose_route(ways, each) for each in people] == [choose_route(ways, each) for each in people]
 
 
 def test_what_is_not_usable_passes_on_and_nothing_usable_is_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -166,3 +167,15 @@ async def test_what_is_in_doubt_never_moves(two_ways: tuple[World, FakeDealer], 
     await world.sender(await world.jobs())
     assert await states(world, messages) == {("uncertain", None): FEW_CALLS, ("sent", None): 2}
     assert len(backup.given) == 2
+
+
+async def test_a_dealer_that_stalls_holds_up_nobody_elses_messages(
+    two_ways: tuple[World, FakeDealer], insert: Insert
+) -> None:
+    world, backup = two_ways
+    stalled, others = await insert(3), await insert(3, dealer="nhn")
+    world.dealer.gate = asyncio.Event()
+    backup.after["send"] = world.dealer.gate.set  # the other dealer ends its stall: it must have been called meanwhile
+    async with asyncio.timeout(30):
+        await world.sender(await world.jobs())
+    assert await states(world, [*stalled, *others]) == {("sent", None): 6}

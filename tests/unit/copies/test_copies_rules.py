@@ -28,7 +28,7 @@ from shared.copies.rules import (
     wanted_copies,
 )
 from shared.dealers.templates import TemplateCopy, TemplateStatus
-from shared.ids import MessageId, new_id
+from shared.ids import PersonId, new_id
 from shared.ledger.book import Book, Hold, Message, MoveTo
 from shared.routes import choose_route
 from shared.sending.sender import Job, claim
@@ -154,7 +154,7 @@ def test_routes_are_open_where_nothing_else_is_known() -> None:
 
 def test_a_standby_that_is_left_alone_takes_all() -> None:
     left = open_routes(LUNA_ALONE, SHOP, "PAID")
-    assert choose_route(left, MessageId(new_id(NOON))) == SHOP.routes[1]
+    assert choose_route(left, PersonId(new_id(NOON))) == SHOP.routes[1]
 
 
 @pytest.mark.parametrize("profile", ["shop", "a/b", "봉수 상점"])
