@@ -1,11 +1,13 @@
 """``bongsu apply DIR``: rules and templates from YAML files into the database, all of them or none.
 
-A file holds ``templates:`` and ``rules:``, each a list; which file a thing stands in does not matter.
+A file holds ``templates:`` and ``rules:``, each a list; which file a thing stands in does not matter. An image that a
+template names stands beside its file, and goes into the database as well, by its SHA-256.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,12 @@ import yaml
 from pydantic import ValidationError
 
 from shared.catalog.check import disagreements
-from shared.catalog.repository import load_catalog, retire, save_rules, save_templates
+from shared.catalog.images import hash_of, problem_with
+from shared.catalog.parts import TemplateImage
+from shared.catalog.repository import load_catalog, retire, save_images, save_rules, save_templates
 from shared.catalog.rule import Rule
 from shared.catalog.template import Template
+from shared.dealers.base import ImageUse
 from shared.errors import BongsuError
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ class Files:
     templates: dict[str, Template]
     rules: dict[str, Rule]
     places: dict[tuple[str, str], str]
+    images: dict[str, bytes]
+    """by their SHA-256, in hex"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +75,20 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("-?[0-9]+$"), 
 
 def read_directory(directory: Path) -> Files:
     """Read every ``*.yaml`` below ``directory``. Raises ``BadCatalog`` with all that is wrong."""
-    files = Files({}, {}, {})
+    files = Files({}, {}, {}, {})
     problems: list[str] = []
     paths = sorted(path for pattern in ("*.yaml", "*.yml") for path in directory.rglob(pattern))
     if not paths:
         raise BadCatalog([f"{directory}: holds no *.yaml"])
     for path in paths:
-        _read_file(path, str(path.relative_to(directory)), files, problems)
+        _read_file(path, directory, files, problems)
     if problems:
         raise BadCatalog(problems)
     return files
 
 
-def _read_file(path: Path, name: str, files: Files, problems: list[str]) -> None:
+def _read_file(path: Path, directory: Path, files: Files, problems: list[str]) -> None:
+    name = str(path.relative_to(directory))
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -99,17 +107,53 @@ def _read_file(path: Path, name: str, files: Files, problems: list[str]) -> None
         for n, item in enumerate(items):
             place = f"{name}: {key}[{n}]"
             try:
-                _keep(key, item, place, files)
+                _keep(key, item, place, files, lambda file, use: read_image(path.parent / file, directory, use))
             except ValidationError as error:
                 problems += [f"{place}{_path(e['loc'])}: {_words(e['msg'])}" for e in error.errors(include_input=False)]
             except BadCatalog as error:
                 problems += error.problems
 
 
-def _keep(key: str, item: Any, place: str, files: Files) -> None:  # noqa: ANN401 - whatever YAML holds
+ImageReader = Callable[[str, ImageUse], bytes]
+"""from a path, as it stands in a template, to its bytes; raises ``ValueError`` with what is wrong"""
+
+
+def read_image(path: Path, directory: Path, use: ImageUse) -> bytes:
+    """Read an image below ``directory``. Raises ``ValueError`` with what is wrong with it."""
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ValueError("stands outside of the directory")
+    try:
+        image = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    if problem := problem_with(image, use):
+        raise ValueError(problem)
+    return image
+
+
+def _with_images(template: Template, place: str, files: Files, read: ImageReader) -> Template:
+    """Return ``template`` with the hashes of the images it names, which go to ``files``. Raises ``BadCatalog``."""
+    problems: list[str] = []
+
+    def known(image: TemplateImage, use: ImageUse, where: str) -> TemplateImage:
+        try:
+            content = read(image.file, use)
+        except ValueError as error:
+            problems.append(f"{place}.{where}: {image.file}: {error}")
+            return image
+        files.images[hash_of(content)] = content
+        return TemplateImage(file=image.file, sha256=hash_of(content))
+
+    images = tuple(known(each, ImageUse.MMS, f"images[{n}]") for n, each in enumerate(template.images))
+    if problems:
+        raise BadCatalog(problems)
+    return template.model_copy(update={"images": images}) if images else template
+
+
+def _keep(key: str, item: Any, place: str, files: Files, read: ImageReader) -> None:  # noqa: ANN401 - whatever YAML holds
     name: str
     if key == "templates":
-        template = Template.model_validate(item)
+        template = _with_images(Template.model_validate(item), place, files, read)
         name, known = template.code, template.code in files.templates
         files.templates[name] = template
     else:
@@ -136,6 +180,7 @@ async def apply_directory(engine: AsyncEngine, directory: Path, *, now: datetime
     """
     files = read_directory(directory)
     async with engine.begin() as connection:
+        await save_images(connection, files.images, now=now)
         saved = Applied(
             await save_templates(connection, list(files.templates.values()), now=now),
             await save_rules(connection, list(files.rules.values()), now=now),

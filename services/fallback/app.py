@@ -32,7 +32,7 @@ async def serve(settings: Settings) -> None:
         for group, handler, on_turn in (
             (
                 "fallback-decide",
-                DecideFallback(sender.engine, sender.config, sender.vault, sender.clock),
+                DecideFallback(sender.engine, sender.config, sender.vault, sender.clock, sender.dealers),
                 partial(health.turn, "decide"),
             ),
             ("fallback-send", SendTexts(sender, turn), turn),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,15 +14,17 @@ from shared.bus import Received
 from shared.catalog.repository import load_templates
 from shared.catalog.template import Template, text_message
 from shared.clock import Clock
-from shared.config import Config, Profile, Uncertain, Unconfirmed
+from shared.config import Config, Profile, TextRoute, Uncertain, Unconfirmed
 from shared.contracts.delivery import Delivery
 from shared.contracts.states import Channel, Lane, MessageState
 from shared.crypto import Vault
+from shared.dealers.base import Dealer
 from shared.errors import BongsuError
 from shared.hours import next_allowed
 from shared.ledger.book import UNCONFIRMED, Book, Message
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
+from shared.sending.images import brings_images
 from shared.sending.sender import Job, Sender
 
 _URGENCY = {lane: n for n, lane in enumerate((Lane.AUTH, Lane.NORMAL, Lane.MASS))}
@@ -36,6 +38,8 @@ class DecideFallback:
     config: Config
     vault: Vault
     clock: Clock
+    dealers: Mapping[str, Dealer] = field(default_factory=dict)
+    """asked only what they can do: a text has its images where its dealer brings them"""
 
     async def __call__(self, received: Sequence[Received[Delivery]]) -> None:
         """Turn each failed message of the batch to a text, let it wait for one, or end it."""
@@ -68,7 +72,8 @@ class DecideFallback:
             return
         reason = message.reason or "unknown"
         route = profile.text if template and template.text_message else None
-        channel = self._channel(message, template) if template and route else None
+        images = self._images(template, route) if template and route else ()
+        channel = self._channel(message, template, images) if template and route else None
         decision: Decision = decide(
             reason,
             message.category,
@@ -80,15 +85,16 @@ class DecideFallback:
             uncertain=self._uncertain(profile, message),
         )
         telemetry.DECISIONS.labels(type(decision).__name__.lower(), reason).inc()
+        without = {"images": "not_at_this_dealer"} if template and template.images and not images else {}
         match decision:
             case Never(why):
                 book.move(message, MessageState.FAILED, final=True, reason=reason, detail={"no_fallback": why})
             case Now() | WaitUntil() if route is None or channel is None:
                 raise AssertionError("decide() gives no text without a route")
             case Now():
-                book.turn_to(message, channel, route.dealer, detail={"fallback_after": reason})
+                book.turn_to(message, channel, route.dealer, detail={"fallback_after": reason, **without})
             case WaitUntil(when):
-                why_wait = {"fallback_after": reason, "why": "quiet_hours"}
+                why_wait = {"fallback_after": reason, "why": "quiet_hours", **without}
                 book.turn_to(message, channel, route.dealer, due_at=when, detail=why_wait)
 
     @staticmethod
@@ -98,11 +104,20 @@ class DecideFallback:
             return Uncertain.FALLBACK
         return profile.when_uncertain(message.category)
 
-    def _channel(self, message: Message, template: Template) -> Channel | None:
-        """Return SMS or LMS, by the length of the text; None where it cannot be rendered, which planning rules out."""
+    def _images(self, template: Template, route: TextRoute) -> list[str]:
+        """Return the images that the text will have: the template's, if its dealer brings all of them, else none."""
+        dealer = self.dealers.get(route.dealer)
+        brings = dealer is not None and brings_images(dealer.capabilities, template)
+        return [image.file for image in template.images] if brings else []
+
+    def _channel(self, message: Message, template: Template, images: Sequence[str]) -> Channel | None:
+        """Return SMS or LMS, by the length of the text, or MMS for one with images.
+
+        None where it cannot be rendered, which planning rules out.
+        """
         try:
             personal = open_personal(self.vault, message.personal, message.id)
-            channel, _ = text_message(template, "", personal.variables)
+            channel, _ = text_message(template, "", personal.variables, images)
         except (BongsuError, KeyError, ValueError) as error:
             kind = type(error).__name__
             structlog.get_logger().error("fallback.unrenderable", message_id=str(message.id), error=kind)

@@ -199,6 +199,18 @@ class TemplateHighlight(Part):
         return self
 
 
+class TemplateImage(Part):
+    """An image: in a file its path beside the file, and once loaded also the SHA-256 that it is kept by."""
+
+    file: str = Field(min_length=1, max_length=200)
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="given by `bongsu apply`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+
 def texts_of(part: BaseModel) -> Iterator[str]:
     """Yield every text of ``part``, in the order of its fields; variables stand only where they are allowed."""
     yield from (value for _, value in part if isinstance(value, str))

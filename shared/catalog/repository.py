@@ -1,4 +1,4 @@
-"""Rules and templates in Postgres: revisions that never change, one of each name active."""
+"""Rules and templates in Postgres: revisions that never change, one of each name active; images by their SHA-256."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.catalog.rule import Rule
 from shared.catalog.template import Template
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -150,3 +150,24 @@ async def retire(connection: AsyncConnection, *, rules: Collection[str], templat
             text(f"UPDATE {table} SET active = false WHERE active AND {key} = ANY(CAST(:names AS text[]))"),  # noqa: S608 - named here alone
             {"names": list(names)},
         )
+
+
+async def save_images(connection: AsyncConnection, images: Mapping[str, bytes], *, now: datetime) -> None:
+    """Keep ``images``, by their hashes. Calling twice is safe; what no template names any more stays."""
+    if images:
+        await connection.execute(
+            text("""
+                INSERT INTO images (hash, image, created_at)
+                SELECT hash, image, :now
+                FROM unnest(CAST(:hashes AS bytea[]), CAST(:images AS bytea[])) AS i (hash, image)
+                ORDER BY hash
+                ON CONFLICT DO NOTHING
+            """),
+            {"hashes": [bytes.fromhex(each) for each in images], "images": list(images.values()), "now": now},
+        )
+
+
+async def load_image(connection: AsyncConnection, hash_: str) -> bytes | None:
+    """Return the image of this hash, None if there is none."""
+    image = await connection.scalar(text("SELECT image FROM images WHERE hash = :hash"), {"hash": bytes.fromhex(hash_)})
+    return None if image is None else bytes(image)

@@ -22,6 +22,7 @@ from shared.catalog.parts import (
     RepresentativeLink,
     TemplateButton,
     TemplateHighlight,
+    TemplateImage,
     TemplateItem,
     TemplateLinks,
     TemplateQuickReply,
@@ -66,6 +67,7 @@ class Template(Part):
     codes: Mapping[str, str] = Field(default_factory=dict, description="dealer -> the code it gave; else `code`")
     text_message: Rendered | None = Field(default=None, description="what goes by SMS or LMS")
     subject: Rendered | None = Field(default=None, description="of an LMS; cut to 40 bytes")
+    images: tuple[TemplateImage, ...] = Field(default=(), max_length=3, description="beside text_message: it is an MMS")
     examples: Mapping[str, str] = Field(default_factory=dict, description="values that Kakao's inspectors are shown")
 
     @model_validator(mode="after")
@@ -128,6 +130,8 @@ def _check_text_message(template: Template) -> None:
         if lost := uncarried(carry(value, replace_all=False)):
             names = ", ".join(f"{c} (U+{ord(c):04X})" for c in lost)
             raise ValueError(f"{field}: no carrier brings {names}; write it in other words")
+    if template.images and not template.text_message:
+        raise ValueError("images: go beside a text_message, and there is none")
     if template.text_message and (size := byte_length(carry(fixed(template.text_message)))) > LMS_BYTES:
         raise ValueError(f"text_message: {size:,} bytes where an LMS has {LMS_BYTES:,}")
 
@@ -235,10 +239,13 @@ def _touchable(field: str, part: TemplateButton | TemplateQuickReply, variables:
     return _links(field, part, variables)
 
 
-def text_message(template: Template, sender: str, variables: Mapping[str, str]) -> tuple[Channel, Text]:
+def text_message(
+    template: Template, sender: str, variables: Mapping[str, str], images: Sequence[str] = ()
+) -> tuple[Channel, Text]:
     """Return the SMS, or the LMS where 90 bytes do not hold it, with every character one that carriers bring.
 
-    Raises ``TooLong``, ``KeyError`` for a missing variable, ``ValueError`` where the template has no SMS text.
+    It is an MMS with ``images``, which are the template's as a dealer names them; a dealer that brings none is given
+    none. Raises ``TooLong``, ``KeyError`` for a missing variable, ``ValueError`` where the template has no SMS text.
     """
     if template.text_message is None:
         raise ValueError(f"template {template.code!r} has no text_message")
@@ -246,10 +253,11 @@ def text_message(template: Template, sender: str, variables: Mapping[str, str]) 
     if (size := byte_length(text)) > LMS_BYTES:
         names = names_in(template.text_message)
         raise TooLong(Channel.LMS, size, LMS_BYTES, "bytes", field="text_message", names=names)
-    channel = channel_for(text)
+    channel = Channel.MMS if images else channel_for(text)
     if channel is Channel.SMS or template.subject is None:
-        return channel, Text(sender, text)
-    return channel, Text(sender, text, cut(carry(render(template.subject, variables)), SUBJECT_BYTES))
+        return channel, Text(sender, text, images=tuple(images))
+    subject = cut(carry(render(template.subject, variables)), SUBJECT_BYTES)
+    return channel, Text(sender, text, subject, tuple(images))
 
 
 def cut(text: str, limit: int) -> str:
