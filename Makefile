@@ -42,6 +42,9 @@ test: $(READY) kafka-tools ## every test: real Postgres, real Kafka, kills
 soak: $(READY) kafka-tools ## the long kill tests
 	$(BIN)/pytest -m soak --timeout=5400
 
+mutants: $(READY) ## take safeguards out one at a time, and see that a test fails (a quarter of an hour)
+	$(BIN)/python tests/mutants.py --write
+
 format: $(READY) ## let ruff format and mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -54,4 +57,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove what make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 
-.PHONY: help setup demo kafka-tools check unit test soak format lock clean
+.PHONY: help setup demo kafka-tools check unit test soak mutants format lock clean

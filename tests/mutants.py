@@ -71,12 +71,12 @@ def where(safeguard: Safeguard, root: Path = ROOT) -> str:
     return f"{change.path}:{text.count(chr(10), 0, start) + 1}"
 
 
-def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+def run_tests(tree: Path, tests: Sequence[str], *options: str) -> tuple[int, str]:
     """Run ``tests`` in ``tree`` until one fails; return pytest's status and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider",
-         f"--timeout={HANGS_SECONDS}", *tests],
+         f"--timeout={HANGS_SECONDS}", *options, *tests],
         cwd=tree, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
@@ -133,7 +133,7 @@ def judge_all(safeguards: Sequence[Safeguard], jobs: int) -> list[Verdict]:
         ).stdout  # fmt: skip
         if not imported.startswith(str(whole)):
             raise SystemExit(f"the copy is not what is imported, but {imported}")
-        status, said = run_tests(whole, sorted({test for each in safeguards for test in each.tests}))
+        status, said = run_tests(whole, sorted({test for each in safeguards for test in each.tests}), "-n", str(jobs))
         if status:
             raise SystemExit(f"tests fail with every safeguard in place:\n{said[-2000:]}")
         trees.put(whole)
