@@ -14,8 +14,9 @@ from typing import Annotated
 
 import typer
 
-from bongsu.cli import errors
+from bongsu.cli import errors, operator
 from bongsu.cli.client import Client
+from bongsu.cli.options import ApiKey, AsJson, Bootstrap, ClockText, DatabaseUrl, Url
 from bongsu.cli.output import print_message, print_rows
 
 app = typer.Typer(
@@ -31,13 +32,9 @@ bench_app = typer.Typer(help="Measure, as JSON.", no_args_is_help=True)
 app.add_typer(kafka_app, name="kafka")
 app.add_typer(keys_app, name="keys")
 app.add_typer(bench_app, name="bench")
-
-DatabaseUrl = Annotated[str, typer.Option(envvar="BONGSU_DATABASE_URL", help="postgresql://…")]
-Bootstrap = Annotated[str, typer.Option(envvar="BONGSU_KAFKA_BOOTSTRAP_SERVERS", help="HOST:PORT,…")]
-Url = Annotated[str, typer.Option(envvar="BONGSU_URL", help="where ingest listens")]
-ApiKey = Annotated[str, typer.Option(envvar="BONGSU_API_KEY", help="an API key (`bongsu keys create NAME`)")]
-AsJson = Annotated[bool, typer.Option("--json", help="for a program to read")]
-ClockText = Annotated[str, typer.Option(envvar="BONGSU_CLOCK", help="empty: the system's clock", hidden=True)]
+app.add_typer(operator.dealers_app, name="dealers")
+app.add_typer(operator.stops_app, name="stops")
+app.add_typer(operator.uncertain_app, name="uncertain")
 
 INGEST = "http://127.0.0.1:8000"
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from sqlalchemy import text
@@ -97,6 +97,27 @@ _SESSIONS = text("""
     SELECT pid, coalesce(extract(epoch FROM backend_start), 0)::float8 AS began
     FROM pg_stat_activity WHERE pid = ANY(CAST(:pids AS int[]))
 """)
+_IN_USE = text("""
+    SELECT dealer, grants, extract(epoch FROM clock_timestamp())::float8 AS now,
+           CASE WHEN paused_until > clock_timestamp() THEN paused_until END AS paused_until
+    FROM dealer_limits
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """How much of a limit is in use: ``n`` recipients; until ``paused_until``, if it is set, nobody sends."""
+
+    n: int
+    paused_until: datetime | None
+
+
+async def in_use(connection: AsyncConnection) -> dict[str, InUse]:
+    """Return what counts against the limit of each dealer just now."""
+    return {
+        row.dealer: InUse(sum(grant.n for grant in _read(row.grants) if grant.counts(row.now)), row.paused_until)
+        for row in await connection.execute(_IN_USE)
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ _RELEASE_ONE = text("""
     WITH one AS (SELECT id FROM messages WHERE held_by = :key ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
     UPDATE messages m SET due_at = :now, held_by = NULL FROM one WHERE m.id = one.id
 """)
+_HELD = text("SELECT held_by, count(*) AS n FROM messages WHERE held_by IS NOT NULL GROUP BY held_by")
 
 
 async def load_stops(connection: AsyncConnection) -> dict[StopKey, Stop]:
@@ -91,6 +92,11 @@ async def take_probe(connection: AsyncConnection, stop: Stop, *, world_now: date
 async def lift(connection: AsyncConnection, key: StopKey) -> bool:
     """End a stop by an operator's word; return whether there was one."""
     return bool((await connection.execute(_DROP, _named(key))).rowcount)
+
+
+async def held(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many messages are held, by what holds them: a stop, or a template that no dealer has approved."""
+    return {row.held_by: row.n for row in await connection.execute(_HELD)}
 
 
 async def release(connection: AsyncConnection, *, now: datetime, world_now: datetime, limit: int = 1000) -> int:
