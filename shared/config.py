@@ -72,13 +72,6 @@ class Trust(StrEnum):
     TRUSTED = "trusted"  # somebody else sees to it: a template group, a sandbox that takes any
 
 
-class Trust(StrEnum):
-    """How we know that a dealer's copies of our templates are approved."""
-
-    ASKED = "asked"  # by its template API, where it has one
-    TRUSTED = "trusted"  # somebody else sees to it: a template group, a sandbox that takes any
-
-
 class DealerConfig(_Part):
     """An account at a dealer."""
 
@@ -89,7 +82,6 @@ class DealerConfig(_Part):
     limits: Limits = Limits()
     prices: dict[Channel, int] = Field(default_factory=dict, description="KRW a message, VAT apart")
     timeout_seconds: float = Field(default=5.0, gt=0, le=60)
-    templates: Trust = Field(default=Trust.ASKED, description="asked: a route is open to what the dealer approved")
     templates: Trust = Field(default=Trust.ASKED, description="asked: a route is open to what the dealer approved")
     receipts: ReceiptDoor = ReceiptDoor()
     not_found_after_seconds: float | None = Field(

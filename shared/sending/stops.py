@@ -205,7 +205,7 @@ def other_dealer(
         stopped = holds(stops, keys_of(message, route.dealer)) is not None
         return route.dealer not in tried and not stopped and is_open(closed, route, message.template)
 
-    found = choose_route(profile.routes, message.id, usable)
+    found = choose_route(profile.routes, message.person_id, usable)
     return found.dealer if found else None
 
 
