@@ -107,3 +107,34 @@ def test_an_unreadable_error_has_no_code(body: bytes) -> None:
     answer = Answer(400, body)
     assert error_code_of(answer) == ""
     assert code_of(answer) == "HTTP 400"
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [
+        ("ATA", Channel.ALIMTALK),
+        ("MMS", Channel.MMS),
+        ("BMS_FREE", Channel.FRIENDTALK),
+        ("BMS_TEXT", Channel.FRIENDTALK),
+        ("RCS_SMS", None),
+        (7, None),
+    ],
+)
+def test_the_channel_of_a_message_by_its_type(kind: object, channel: Channel | None) -> None:
+    assert wire.Message(type=kind).channel is channel
+
+
+@given(st.binary(max_size=60))
+def test_answers_around_sending_are_read_or_unreadable(body: bytes) -> None:
+    for read in (wire.read_file_id, wire.read_channel_id, wire.read_numbers):
+        try:
+            read(body)
+        except wire.Unreadable:
+            continue
+
+
+def test_ids_of_files_are_fit_to_be_kept() -> None:
+    assert wire.read_file_id(b'{"fileId":"ST01FZ260318012740594oism3eYSGkp"}') == "ST01FZ260318012740594oism3eYSGkp"
+    for body in (b"{}", b'{"fileId":null}', b'{"fileId":"a b"}', b'{"fileId":"' + b"x" * 33 + b'"}'):
+        with pytest.raises(wire.Unreadable):
+            wire.read_file_id(body)
