@@ -36,4 +36,6 @@ async def copy(
     """COPY ``rows`` into ``table`` within the connection's transaction."""
     raw = await connection.get_raw_connection()
     driver: Any = raw.driver_connection
+    if not driver.is_in_transaction():
+        await connection.execute(sa.text("SELECT"))  # SQLAlchemy begins at its first statement, and COPY is none of its
     await driver.copy_records_to_table(table, records=rows, columns=columns)
