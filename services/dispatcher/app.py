@@ -20,6 +20,7 @@ from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
 from shared.copies.sync import TemplateSync, template_apis
 from shared.sending.open import open_sender
+from shared.sending.pull import Pull
 from shared.sending.receipts import Receipts
 from shared.sending.reconcile import Reconciler
 from shared.sending.sender import Sender
@@ -111,6 +112,11 @@ def _chores(
             turn=partial(health.turn, "receipts"),
             bell=arrived,
         ),
+        *[
+            chore(Pull(sender, dealer, arrived), every_seconds=1.0, turn=lambda: None)  # as above
+            for dealer in sender.dealers.values()
+            if dealer.capabilities.receipts_pulled
+        ],
     ]
 
 

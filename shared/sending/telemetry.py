@@ -18,6 +18,7 @@ DURATION = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 RECEIPTS = Counter("bongsu_sending_receipts_total", "Receipts applied, by what they changed", ["dealer", "outcome"])
+PULLED = Counter("bongsu_sending_receipts_pulled_total", "Receipts fetched from dealers that keep them", ["dealer"])
 LOOKUPS = Counter("bongsu_sending_lookups_total", "What dealers answered when asked", ["dealer", "answer"])
 UNCERTAIN = Counter("bongsu_sending_uncertain_total", "Attempts that became uncertain", ["dealer"])
 UNMAPPED = Counter("bongsu_sending_unmapped_codes_total", "Result codes of no table", ["dealer", "channel"])
