@@ -7,6 +7,7 @@ and further apart, and given up after ``GIVE_UP_AFTER`` tries; its row stays.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
 from shared.sending.policy import Await, Unsure, can_confirm, receipt_expected
 from shared.sending.sender import Sender, price
+from shared.sending.silence import Arrival, hear
 from shared.sending.stop_store import load_stops, note
 from shared.sending.stops import Evidence, SeenIn, Verdicts
 
@@ -42,10 +44,15 @@ _COLUMNS = (
     "received_at", "apply_at", "personal", "leg",
 )  # fmt: skip
 
-_WAITING = text("""
+_RECEIPTS = """
     SELECT id, dealer, via, request_key, dealer_message_id, delivered, code, reason, tried, received_at, leg
     FROM receipts
-    WHERE apply_at <= :now ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
+"""
+_FRESH = text(f"""{_RECEIPTS}
+    WHERE apply_at IS NOT NULL AND tried = 0 ORDER BY id DESC LIMIT :n FOR UPDATE SKIP LOCKED
+""")
+_DUE = text(f"""{_RECEIPTS}
+    WHERE apply_at <= :now AND id <> ALL(CAST(:but AS uuid[])) ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
 """)
 _BY_DEALER_ID = text("""
     SELECT dealer, dealer_message_id, message_id, n FROM attempts
@@ -114,15 +121,16 @@ class Receipts:
         """Apply up to ``limit`` receipts that wait; return how many there were."""
         now = self.sender.clock.now()
         async with self.sender.engine.begin() as connection:
-            rows = await connection.execute(_WAITING, {"now": now, "n": limit})
-            waiting = [Waiting(*row) for row in rows]
+            waiting = await _take(connection, limit, now=now)
             if not waiting:
                 return 0
             targets = await _targets(connection, waiting)
             book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
             verdicts = await self._judge(connection, book, waiting, targets)
+            arrivals = _arrivals(book, waiting, targets)
             done = [(receipt, self._apply(book, receipt, targets.get(receipt.id), verdicts)) for receipt in waiting]
             await save(connection, book)
+            await hear(connection, self.sender, arrivals)
             await connection.execute(
                 _DONE,
                 {
@@ -132,6 +140,10 @@ class Receipts:
                     "attempt": [attempt.n if attempt else None for _, attempt in done],
                 },
             )
+        for dealer, n in Counter(
+            receipt.dealer for receipt, attempt in done if attempt is None and receipt.tried >= GIVE_UP_AFTER
+        ).items():
+            structlog.get_logger().warning("receipts.gave_up", dealer=dealer, receipts=n)
         return len(waiting)
 
     async def _judge(
@@ -228,10 +240,36 @@ class Receipts:
 
     def _next_try(self, receipt: Waiting) -> datetime | None:
         if receipt.tried >= GIVE_UP_AFTER:
-            structlog.get_logger().warning("receipts.gave_up", dealer=receipt.dealer, receipt_id=str(receipt.id))
             return None
         delay = min(timedelta(seconds=0.5) * (1 << min(receipt.tried, 20)), timedelta(hours=1))
         return self.sender.clock.now() + self.sender.clock.stretch(delay)
+
+
+async def _take(connection: AsyncConnection, limit: int, *, now: datetime) -> list[Waiting]:
+    """Lock and return what is applied next: one half the newest that were not tried yet, the other the longest due.
+
+    So what comes behind a flood of unknown receipts is applied at once, what came before it or within it is not
+    forgotten, and tries in vain never stand before a first one.
+    """
+    fresh = [Waiting(*row) for row in await connection.execute(_FRESH, {"n": max(1, limit // 2)})]
+    but = {"but": [receipt.id for receipt in fresh], "now": now, "n": limit - len(fresh)}
+    return [*fresh, *[Waiting(*row) for row in await connection.execute(_DUE, but)]]
+
+
+def _arrivals(
+    book: Book, waiting: Sequence[Waiting], targets: Mapping[ReceiptId, tuple[MessageId, int]]
+) -> list[Arrival]:
+    """Return which receipts tell the end of an attempt that is open, each attempt once."""
+    found: dict[tuple[MessageId, int], Arrival] = {}
+    for receipt in waiting:
+        target = targets.get(receipt.id)
+        attempt = book.attempts.get(target) if target else None
+        if target is None or attempt is None or attempt.dealer != receipt.dealer or attempt.state not in OPEN_ATTEMPTS:
+            continue
+        if receipt.delivered is not None and receipt.leg is None and not attempt.is_unconfirmed:
+            lag = max(receipt.received_at - attempt.opened_at, timedelta())
+            found.setdefault(target, Arrival(attempt.dealer, attempt.channel, receipt.via, lag))
+    return list(found.values())
 
 
 async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> dict[ReceiptId, tuple[MessageId, int]]:

@@ -23,6 +23,8 @@ QUERIES = {
     "attempts to ask about": "SELECT message_id, n FROM attempts WHERE check_at <= now() ORDER BY check_at LIMIT 500",
     "attempt of a dealer's id": "SELECT message_id FROM attempts WHERE dealer_message_id = ANY(ARRAY['M1'])",
     "receipts to apply": "SELECT id FROM receipts WHERE apply_at <= now() ORDER BY apply_at, id LIMIT 500",
+    "fresh receipts": "SELECT id FROM receipts WHERE apply_at IS NOT NULL AND tried = 0 ORDER BY id DESC LIMIT 250",
+    "held messages": "SELECT held_by, count(*) FROM messages WHERE held_by IS NOT NULL GROUP BY held_by",
     "timeline": f"SELECT * FROM transitions WHERE message_id = '{new_id(NOW)}' ORDER BY seq",
     "the ledger's tail": """
         SELECT position FROM transitions t

@@ -9,7 +9,9 @@ import pytest
 
 from shared.contracts.keys import request_key
 from shared.contracts.states import Channel
+from shared.dealers.base import Report
 from shared.ids import MessageId
+from shared.sending.receipts import GIVE_UP_AFTER
 from tests.integration.sending.world import Insert, World
 
 
@@ -186,3 +188,50 @@ async def test_a_leg_that_is_still_under_way_is_no_attempt_yet(world: World, ins
     await world.tell(replace(world.dealer.report(key), leg=Channel.SMS))
     assert await world.receipts.apply() == 1
     assert len(await world.attempts(message)) == 1
+
+
+def unknown(count: int, start: int = 0) -> list[Report]:
+    """Return receipts of another system that uses the account, or of somebody who makes them up."""
+    return [Report(None, f"X-{n}", delivered=True, code="4000", raw=b"{}") for n in range(start, start + count)]
+
+
+async def test_a_flood_of_unknown_receipts_delays_no_other(world: World, insert: Insert) -> None:
+    """What came before the flood, and what comes behind it, is applied in the first round."""
+    messages = await insert(40)
+    await world.sender(await world.jobs())
+    keys = list(world.dealer.ids)
+    world.dealer.outcomes.update(dict.fromkeys(keys, True))
+    await world.push(*keys[:20])
+    world.clock.pass_(seconds=1)
+    await world.tell(*unknown(5000))
+    world.clock.pass_(seconds=1)
+    await world.push(*keys[20:])
+    assert await world.receipts.apply() == 500
+    assert {(await world.message(each))["state"] for each in messages} == {"delivered"}
+
+
+async def test_tries_in_vain_stand_behind_a_first_one(world: World, insert: Insert) -> None:
+    messages = await insert(20)
+    await world.sender(await world.jobs())
+    keys = list(world.dealer.ids)
+    world.dealer.outcomes.update(dict.fromkeys(keys, True))
+    await world.tell(*unknown(3000))
+    rounds = 0
+    while await world.receipts.apply():
+        rounds += 1
+    assert rounds == 6
+    world.clock.pass_(hours=2)  # all of them are due again, for longer than the known ones that come now
+    await world.push(*keys)
+    await world.receipts.apply()
+    assert {(await world.message(each))["state"] for each in messages} == {"delivered"}
+    [row] = await world.rows("SELECT count(*) AS n FROM receipts WHERE apply_at IS NOT NULL")
+    assert row["n"] == 3000, "none is forgotten"
+
+
+async def test_unknown_receipts_are_given_up_and_kept(world: World) -> None:
+    await world.tell(*unknown(3))
+    for _ in range(GIVE_UP_AFTER + 2):
+        await world.receipts.apply()
+        world.clock.pass_(hours=1, seconds=1)
+    [row] = await world.rows("SELECT count(*) AS n, count(apply_at) AS waiting, max(tried) AS tried FROM receipts")
+    assert row == {"n": 3, "waiting": 0, "tried": GIVE_UP_AFTER + 1}
