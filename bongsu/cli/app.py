@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bongsu.cli import errors, operator
+from bongsu.cli import errors, operator, templates
 from bongsu.cli.client import Client
 from bongsu.cli.options import ApiKey, AsJson, Bootstrap, ClockText, DatabaseUrl, Url
 from bongsu.cli.output import print_message, print_rows
@@ -35,6 +35,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(operator.dealers_app, name="dealers")
 app.add_typer(operator.stops_app, name="stops")
 app.add_typer(operator.uncertain_app, name="uncertain")
+app.add_typer(templates.app, name="templates")
 
 INGEST = "http://127.0.0.1:8000"
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bongsu.sandbox.profile import CallFault, FaultProfile, Operation, Template, problems_of
 from shared.clock import clock_from
+from shared.dealers.templates import TemplateStatus
 
 if TYPE_CHECKING:
     from bongsu.sandbox.server import Sandbox
@@ -32,6 +33,7 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
             web.post("/_sandbox/faults", endpoints.change_faults),
             web.post("/_sandbox/arrange", endpoints.arrange),
             web.post("/_sandbox/templates", endpoints.add_templates),
+            web.post("/_sandbox/inspect", endpoints.inspect),
             web.post("/_sandbox/webhook", endpoints.set_webhook),
             web.post("/_sandbox/clock", endpoints.set_clock),
             web.post("/_sandbox/settle", endpoints.settle),
@@ -45,6 +47,13 @@ class _Arranged(msgspec.Struct, forbid_unknown_fields=True):
     fault: CallFault
     times: int = 1
     dealer: str = "solapi"
+
+
+class _Inspected(msgspec.Struct, forbid_unknown_fields=True):
+    dealer: str
+    code: str
+    status: TemplateStatus
+    comment: str = ""
 
 
 class _Clock(msgspec.Struct, forbid_unknown_fields=True):
@@ -132,6 +141,21 @@ class _Admin:
         except ValidationError as error:
             return _problem(problems_of(error))
         return _json({"templates": self.sandbox.solapi.add_templates(templates)})
+
+    async def inspect(self, request: web.Request) -> web.Response:
+        """Do as a dealer's inspector to a template: approve it, reject it with a comment, let it fall dormant."""
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=_Inspected)
+        except msgspec.DecodeError as error:
+            return _problem(str(error))
+        inspect = getattr(self.sandbox.dialects.get(wanted.dealer), "inspect", None)
+        if inspect is None:
+            return _problem(f"{wanted.dealer} has no inspection here")
+        try:
+            inspect(wanted.code, wanted.status.value, wanted.comment)
+        except KeyError as error:
+            return _problem(f"{wanted.dealer} knows no template or status {error}")
+        return _json({"code": wanted.code, "status": wanted.status})
 
     async def set_webhook(self, request: web.Request) -> web.Response:
         try:

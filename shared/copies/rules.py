@@ -138,15 +138,18 @@ def lists_due(
 
 
 def to_ask_alone(keys: Iterable[CopyKey], kept: Mapping[CopyKey, Copy], told: Mapping[str, TemplateCopy]) -> list[str]:
-    """Return the codes to ask for one by one: what a list lacks is believed missing once the dealer says so itself.
+    """Return the codes to ask for one by one.
 
-    A list may be cut short or empty for a moment, and that must not stop what is approved.
+    What a list lacks is believed missing once the dealer says so itself: a list may be cut short or empty for a moment,
+    and that must not stop what is approved. Some lists (SENS) keep the inspector's words to themselves.
     """
-    return [
-        key.code
-        for key in keys
-        if key.code not in told and not ((copy := kept.get(key)) and copy.status is TemplateStatus.MISSING)
-    ]
+
+    def is_clear(key: CopyKey) -> bool:
+        if (found := told.get(key.code)) is not None:
+            return found.status is not TemplateStatus.REJECTED or bool(found.comments)
+        return (copy := kept.get(key)) is not None and copy.status is TemplateStatus.MISSING
+
+    return [key.code for key in keys if not is_clear(key)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,8 @@ class TemplateSync:
     config: Config
     clock: Clock
     every: timedelta = EVERY
+    pause_seconds: float = 0.5
+    """between calls for one template: a dealer's lookups are counted with them (Bizgo: five a second)"""
     _failed: dict[Listed, datetime] = field(default_factory=dict)
     _warned: set[CopyKey] = field(default_factory=set)
 
@@ -99,7 +102,7 @@ class TemplateSync:
                     for listed in lists_due(wanted, kept, now=now, every=self.clock.stretch(self.every))
                     if self._failed.get(listed, now) <= now
                 ]
-                await self._sync(wanted, kept, patient)
+                _tell(await self._sync(wanted, kept, patient))
         async with self.engine.connect() as connection:
             self._show(list((await load_copies(connection)).values()))
         return 0
@@ -150,21 +153,16 @@ class TemplateSync:
             try:
                 told = await self._ask(listed, mine, kept)
             except TemplateCallFailed as failure:
-                synced.failures[listed] = str(failure)
-                self._note_failure(listed, failure.reason)
+                self._note_failure(synced, listed, str(failure))
                 continue
             except Exception as error:  # noqa: BLE001 - a list that an adapter stumbles over must not stop sending
-                synced.failures[listed] = type(error).__name__
-                self._note_failure(listed, type(error).__name__)
+                self._note_failure(synced, listed, type(error).__name__)
                 continue
             self._failed.pop(listed, None)
             copies = compare(mine, kept, told, now=self.clock.now())
             async with self.engine.begin() as connection:
                 await save_copies(connection, copies)
-            moved = changes(copies, kept)
-            for change in moved:
-                _tell(change)
-            synced.changes.extend(moved)
+            synced.changes.extend(changes(copies, kept))
         return synced
 
     async def _ask(
@@ -174,14 +172,15 @@ class TemplateSync:
         api = self.apis[dealer]
         told = {copy.code: copy for copy in await api.every(sender_key)}
         for code in to_ask_alone(mine, kept, told):
+            await asyncio.sleep(self.pause_seconds)
             told[code] = await api.get(sender_key, code)
         return told
 
-    def _note_failure(self, listed: Listed, why: str) -> None:
+    def _note_failure(self, synced: Synced, listed: Listed, why: str) -> None:
         """Leave the list alone for a while; what was known of it stays."""
+        synced.failures[listed] = why
         self._failed[listed] = self.clock.now() + self.clock.stretch(_AGAIN)
         telemetry.FAILURES.labels(listed[0]).inc()
-        log.warning("templates.not_told", dealer=listed[0], error=why)
 
     def _show(self, copies: Sequence[Copy]) -> None:
         fading = dormant_soon(copies, now=self.clock.now())
@@ -197,7 +196,10 @@ class TemplateSync:
         self._warned = {copy.key for copy in fading}
 
 
-def _tell(change: Change) -> None:
-    copy = change.copy
-    tell = log.info if copy.is_approved else log.warning
-    tell("templates.changed", template=copy.template, dealer=copy.key.dealer, was=change.was, status=copy.status.value)
+def _tell(synced: Synced) -> None:
+    for change in synced.changes:
+        copy = change.copy
+        tell = log.info if copy.is_approved else log.warning
+        tell("templates.changed", template=copy.template, dealer=copy.key.dealer, was=change.was, status=copy.status)
+    for (dealer, _), error in synced.failures.items():
+        log.warning("templates.not_told", dealer=dealer, error=error)

@@ -55,6 +55,7 @@ _LETTERS = {
     "sender_number_blocked": "S",
     "template_mismatch": "U",
 }
+_INSPECTED = {"registered": "REG", "inspecting": "REQ", "approved": "APR", "rejected": "REJ"}
 _OTHER = "F"
 _DONE, _FAILED, _SENDING = "발송완료", "발송실패", "전송중"
 
@@ -140,8 +141,15 @@ class AligoDialect:
         return {"messages": len(self.exchange.by_id), "templates": len(self.templates.by_code)}
 
     def inspect(self, code: str, status: str, comment: str = "") -> None:
-        """Let the inspector decide on a template: ``status`` is APR or REJ (or any other of Kakao's)."""
+        """Let the inspector decide: ``status`` is APR or REJ (or any other of Kakao's), or our word for it.
+
+        Raises ``KeyError`` for an unknown template, and for a word that Aligo has none for.
+        """
         template = self.templates.by_code[code]
+        if status == "stopped":
+            template.status = "S"
+            return
+        status = status if status.isupper() else _INSPECTED[status]
         template.inspection = status
         template.status = "A" if status == "APR" else "R"
         if comment:

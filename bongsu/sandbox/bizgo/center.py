@@ -23,7 +23,7 @@ _TEMPLATE = "/center/alimtalk/template"
 _STATUSES: dict[str, dict[str, str]] = {
     "registered": {"inspectionStatus": "REG", "status": "R"},
     "inspecting": {"inspectionStatus": "REQ", "status": "R"},
-    "approved": {"inspectionStatus": "APR", "status": "A"},
+    "approved": {"inspectionStatus": "APR", "status": "A", "dormant": "false", "block": "false"},
     "rejected": {"inspectionStatus": "REJ", "status": "R"},
     "stopped": {"status": "S"},
     "dormant": {"dormant": "true"},

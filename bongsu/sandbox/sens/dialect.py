@@ -96,6 +96,10 @@ def _gateway_error(status: int, code: str, message: str) -> Reply:
     return Reply.json({"error": {"errorCode": code, "message": message, "details": ""}}, status)
 
 
+_INSPECTED = {"registered": "REGISTER", "inspecting": "INSPECT", "approved": "COMPLETE", "rejected": "REJECT"}
+_STATES = {"stopped": "STOPPED", "dormant": "DORMANT", "blocked": "BLOCKED"}
+
+
 @dataclass(slots=True)
 class Template:
     """A template as SENS has it; ``content`` None fits any text."""
@@ -145,9 +149,16 @@ class SensDialect:
         self.templates[code] = Template(code, self.channel_id, content, inspection)
 
     def inspect(self, code: str, status: str, comment: str = "") -> None:
-        """Let the inspector decide: ``status`` is REGISTER, INSPECT, COMPLETE or REJECT."""
+        """Let the inspector decide: ``status`` is REGISTER, INSPECT, COMPLETE or REJECT, or our word for it.
+
+        Raises ``KeyError`` for an unknown template, and for a word that SENS has none for.
+        """
         template = self.templates[code]
-        template.inspection = status
+        if status in _STATES:
+            template.status = _STATES[status]
+            return
+        status = status if status.isupper() else _INSPECTED[status]
+        template.inspection, template.status = status, "ACTIVE"
         if comment:
             said = {"content": comment, "status": status, "createTime": _iso(self.exchange.now())}
             template.comments.append({"commentId": str(len(template.comments) + 1), **said})
