@@ -132,8 +132,13 @@ def _quiet_hours(value: object) -> object:
 class Route(_Part):
     """A way to Kakao: which dealer, and the sender key it gave the profile's channel."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
     dealer: str
     sender_key: str = Field(min_length=1)
+    sender: str | None = Field(
+        default=None, alias="from", pattern=r"^\d{8,12}$", description="where a dealer wants one with every message"
+    )
     share: int | None = Field(default=None, ge=0, description="of the messages; 0 or unsaid beside others: a standby")
 
 
@@ -169,6 +174,13 @@ class Profile(_Part):
     def route(self, dealer: str) -> Route | None:
         """Return the route through ``dealer``."""
         return next((route for route in self.routes if route.dealer == dealer), None)
+
+    def number_at(self, dealer: str) -> str | None:
+        """Return the sender number registered with ``dealer``: its route's, else that of texts which go through it."""
+        route = self.route(dealer)
+        if route is not None and route.sender is not None:
+            return route.sender
+        return self.text.sender if self.text is not None and self.text.dealer == dealer else None
 
     def when_uncertain(self, category: Category) -> Uncertain:
         """Return the policy; by default an advertisement is never followed by another, and nothing is resent."""

@@ -271,9 +271,9 @@ class Sender:
         if route is None:
             raise ValueError("the profile has no route through this dealer any more")
         rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
-        # SOLAPI wants a registered sender number even for an AlimTalk, and takes only one registered with itself.
-        if profile.text is not None and profile.text.dealer == attempt.dealer:
-            rendered = replace(rendered, sender=profile.text.sender)
+        # SOLAPI and Bizppurio want a sender number even for an AlimTalk, and take only one registered with themselves.
+        if number := profile.number_at(attempt.dealer):
+            rendered = replace(rendered, sender=number)
         return _outgoing(attempt, personal.phone, rendered)
 
     async def replay(self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]]) -> None:

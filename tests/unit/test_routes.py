@@ -53,3 +53,18 @@ def test_what_is_not_usable_passes_on_and_nothing_usable_is_none() -> None:
 def test_routes_that_cannot_be_meant_are_refused(given: list[dict[str, object]], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         Profile.model_validate({"name": "봉수상점", "routes": given})
+
+
+def test_a_route_may_have_a_sender_number_of_its_own() -> None:
+    profile = Profile.model_validate(
+        {
+            "name": "shop",
+            "routes": [
+                {"dealer": "a", "sender_key": "K", "from": "0211111111"},
+                {"dealer": "b", "sender_key": "K"},
+                {"dealer": "c", "sender_key": "K"},
+            ],
+            "text": {"dealer": "b", "from": "0222222222"},
+        }
+    )
+    assert [profile.number_at(dealer) for dealer in "abc"] == ["0211111111", "0222222222", None]
