@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.contracts.keys import read_request_key
 from shared.contracts.states import AttemptState, MessageState
+from shared.dealers.base import Capabilities, LookupMeans
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ async def read_ledger(connection: AsyncConnection) -> Ledger:
     """Read all messages and attempts."""
     messages = await connection.execute(text("SELECT id::text, state, final FROM messages"))
     attempts = await connection.execute(
-        text("SELECT message_id::text, n, channel, state, reason, request_key, opened_at, dealer FROM attempts")
+        text("""
+            SELECT message_id::text, n, channel, state, reason, request_key, opened_at, dealer FROM attempts ORDER BY n
+        """)
     )
     doubles = await connection.scalar(text("SELECT count(*) FROM transitions WHERE detail ? 'double_contact'"))
     return Ledger(
@@ -91,7 +94,7 @@ def audit(
     """
     rows = _named(list(truth), ledger, numbers)
     unknown = {
-        attempt.request_key for attempt in ledger.attempts if attempt.dealer in blind and _claims_nothing(attempt)
+        attempt.request_key for attempt in ledger.attempts if attempt.dealer in blind and claims_nothing(attempt)
     }
     return [
         *_lost(ledger, accepted),
@@ -101,7 +104,13 @@ def audit(
     ]
 
 
-def _claims_nothing(attempt: LedgerAttempt) -> bool:
+def is_blind(can: Capabilities) -> bool:
+    """Whether a dealer leaves doubts that nothing can resolve: its page in docs/dealers says when."""
+    return can.lookup in {LookupMeans.NONE, LookupMeans.REPLAY} or not can.receipts_polled
+
+
+def claims_nothing(attempt: LedgerAttempt) -> bool:
+    """Whether an attempt ended in doubt."""
     return attempt.reason in IN_DOUBT and attempt.state != AttemptState.DELIVERED
 
 

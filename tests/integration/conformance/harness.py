@@ -15,7 +15,7 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bongsu.audit import Finding, audit, read_ledger
+from bongsu.audit import Finding, audit, is_blind, read_ledger
 from bongsu.sandbox import Profile, Sandbox, start_sandbox
 from services.dispatcher.handlers import LetGo, QueueDue
 from shared.catalog.repository import save_templates
@@ -24,7 +24,7 @@ from shared.config import Config
 from shared.contracts.states import Category, Channel, Lane, MessageState
 from shared.crypto import Vault
 from shared.db.engine import copy
-from shared.dealers.base import BadReceipt, Dealer, LookupMeans
+from shared.dealers.base import BadReceipt, Dealer
 from shared.dealers.registry import build_dealers
 from shared.ids import MessageId, PersonId, new_id
 from shared.ledger.personal import Personal, seal_personal
@@ -76,8 +76,7 @@ class Bench:
     @property
     def is_blind(self) -> bool:
         """Whether the dealer leaves doubts that nothing can resolve: its page in docs/dealers says when."""
-        can = self.dealer.capabilities
-        return can.lookup in {LookupMeans.NONE, LookupMeans.REPLAY} or not can.receipts_polled
+        return is_blind(self.dealer.capabilities)
 
     async def insert(self, count: int = MESSAGES) -> list[MessageId]:
         """Queue messages, ``count`` over each channel, every one to another number."""
