@@ -53,7 +53,8 @@ CLAIM = (
         (
             Change(
                 SENDER,
-                "            await save(connection, book)\n            await self._load_templates(connection, _keys_of(c",
+                "            await save(connection, book)\n"
+                "            await self._load_templates(connection, _keys_of(c",
                 "            if claimed:\n                _LATE.append(book)\n            else:\n"
                 "                await save(connection, book)\n"
                 "            await self._load_templates(connection, _keys_of(c",
