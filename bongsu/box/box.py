@@ -206,6 +206,7 @@ class Box:
                 shares=self.options.shares,
                 messages_per_second=self.options.messages_per_second,
                 quiet_hours=self.options.quiet_hours,
+                receipt_token=self._receipt_token(),
             )
             config.write_text(yaml.safe_dump(made, allow_unicode=True), encoding="utf-8")
         return {
@@ -227,7 +228,7 @@ class Box:
             "--profile",
             str(self._sandbox_profile()),
             "--webhook",
-            self.urls["dispatcher"] + "/v1/receipts/{dealer}",
+            f"{self.urls['dispatcher']}/v1/receipts/{{dealer}}/{self._receipt_token()}",
         ]
         if self.options.clock:
             arguments += ["--clock", self.options.clock]
@@ -261,6 +262,9 @@ class Box:
                     if loop.time() > deadline or self.family.children[name].restarts > 3:  # noqa: PLR2004 - gives up
                         raise BoxFailed(f"{name} did not become ready; the end of its log:\n{self.tail(name)}")
                     await asyncio.sleep(0.05)
+
+    def _receipt_token(self) -> str:
+        return self._kept("receipt-token", lambda: secrets.token_urlsafe(24))
 
     def tail(self, name: str, size: int = 1500) -> str:
         """Return the end of a child's log."""

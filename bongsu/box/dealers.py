@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from bongsu.sandbox.server import DIALECTS
 from shared.config import Config
-from shared.dealers.base import Capabilities
+from shared.dealers.base import Capabilities, Push
 from shared.dealers.registry import build_dealers
 
 SENDER_NUMBER = "0212345678"
@@ -17,6 +18,9 @@ SENDER_KEYS = {"solapi": "KA01PF-bongsu-shop", "sens": "@bongsu-shop"}
 
 INDEX_LAG_SECONDS = 5.0
 """The sandbox's indexes lag by less than a second of the world; a real one's minutes are days of a fast clock."""
+
+AN_INDEX = timedelta(minutes=10)
+"""A dealer whose "not found" counts for nothing much longer is never to be believed, and not for its index."""
 
 
 async def config_for(
@@ -27,6 +31,7 @@ async def config_for(
     shares: Mapping[str, int],
     messages_per_second: int,
     quiet_hours: str | None,
+    receipt_token: str,
 ) -> dict[str, Any]:
     """Return a configuration for a sandbox at ``origin``: an account at each of ``kinds``, under the kind's name.
 
@@ -35,6 +40,11 @@ async def config_for(
     """
     accounts = {kind: _account(kind, origin, messages_per_second) for kind in kinds}
     can = await capabilities_of(accounts)
+    for kind in kinds:
+        if can[kind].not_found_after <= AN_INDEX:
+            accounts[kind]["not_found_after_seconds"] = INDEX_LAG_SECONDS
+        if can[kind].push is not Push.NONE:
+            accounts[kind]["receipts"] = {"token": receipt_token}
     texts = [kind for kind in kinds if any(channel.is_text for channel in can[kind].channels)]
     kakao = [kind for kind in kinds if not all(channel.is_text for channel in can[kind].channels)]
     routes = [_route(kind, shares) for kind in kakao]
@@ -69,10 +79,9 @@ def _account(kind: str, origin: str, messages_per_second: int) -> dict[str, Any]
         "prices": {"alimtalk": 13, "sms": 18, "lms": 45},
         "timeout_seconds": 1.5,
         "templates": "trusted",
-        "not_found_after_seconds": INDEX_LAG_SECONDS,
     }
 
 
 def _route(kind: str, shares: Mapping[str, int]) -> dict[str, Any]:
     share = {"share": shares[kind]} if kind in shares else {}
-    return {"dealer": kind, "sender_key": SENDER_KEYS.get(kind, "K" * 40), **share}
+    return {"dealer": kind, "sender_key": SENDER_KEYS.get(kind, "K" * 40), "from": SENDER_NUMBER, **share}
