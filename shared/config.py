@@ -10,7 +10,7 @@ import os
 import re
 from datetime import time
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,13 +49,25 @@ class Limits(_Part):
 Network = IPv4Network | IPv6Network
 
 
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ip_network(value)
+        except ValueError:
+            raise ValueError('want a network without bits of a host, as "10.0.0.0/8"') from None
+    return value
+
+
+_Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
+
+
 class ReceiptDoor(_Part):
     """Who may post receipts of a dealer, besides what the dealer itself proves with each call."""
 
     token: SecretStr | None = Field(
         default=None, description="a secret that ends the path: 16 to 200 of A-Z a-z 0-9 - _"
     )
-    addresses: tuple[Network, ...] = Field(default=(), description="where calls may come from; empty: anywhere")
+    addresses: _Networks = Field(default=(), description="where calls may come from; empty: anywhere")
 
     @field_validator("token")
     @classmethod
@@ -197,7 +209,7 @@ class Config(_Part):
 
     dealers: dict[str, DealerConfig] = Field(min_length=1)
     profiles: dict[str, Profile] = Field(min_length=1)
-    trusted_proxies: tuple[Network, ...] = Field(
+    trusted_proxies: _Networks = Field(
         default=(), description="whose X-Forwarded-For is believed when the address of a receipt call is looked at"
     )
 

@@ -71,3 +71,12 @@ def test_nobody_is_listed_where_nobody_can_tell() -> None:
     assert is_listed(ip_address("203.0.113.9"), everywhere)
     assert not is_listed(None, everywhere)
     assert not is_listed(ip_address("203.0.113.9"), [ip_network("203.0.113.8/32")])
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/8", "somewhere", "", "203.0.113.9/33"])
+def test_a_network_that_is_none_is_refused_in_plain_words(network: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ReceiptDoor.model_validate({"addresses": [network]})
+    [error] = refused.value.errors()
+    assert error["loc"] == ("addresses", 0)
+    assert "want a network" in error["msg"]
