@@ -145,9 +145,11 @@ def _with_images(template: Template, place: str, files: Files, read: ImageReader
         return TemplateImage(file=image.file, sha256=hash_of(content))
 
     images = tuple(known(each, ImageUse.MMS, f"images[{n}]") for n, each in enumerate(template.images))
+    image = None if template.image is None else known(template.image, ImageUse.BRAND, "image")
     if problems:
         raise BadCatalog(problems)
-    return template.model_copy(update={"images": images}) if images else template
+    found = {"images": images, "image": image}
+    return template.model_copy(update={name: value for name, value in found.items() if value})
 
 
 def _keep(key: str, item: Any, place: str, files: Files, read: ImageReader) -> None:  # noqa: ANN401 - whatever YAML holds

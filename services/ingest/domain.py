@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.ingest.refusals import Kind, Refusal
 from shared.catalog.rule import At, Rule
-from shared.catalog.template import Template, alimtalk, text_message, variables_of
+from shared.catalog.template import Template, alimtalk, brand_message, text_message, variables_of
 from shared.catalog.wording import TooLong, Unfit
 from shared.contracts.states import Lane
 from shared.copies.rules import NOTHING_CLOSED, Closed, open_routes
@@ -122,7 +122,7 @@ class Planner:
         variables = _variables(bound, event)
         if isinstance(variables, Refusal):
             return variables
-        by_text = bound.rule.fallback == "text" and profile.text is not None
+        by_text = bound.rule.fallback == "text" and profile.text is not None and bound.template.kind == "alimtalk"
         if refusal := _unrenderable(bound, variables, by_text=by_text):
             return refusal
         due, postponed = when_due(bound.rule, profile, now)
@@ -270,7 +270,10 @@ def _as_text(value: object) -> str | None:
 def _unrenderable(bound: Bound, variables: Mapping[str, str], *, by_text: bool) -> Refusal | None:
     """Return why the message cannot be rendered, None if it can: over each channel that it may take."""
     try:
-        alimtalk(bound.template, "", "", variables)
+        if bound.template.kind == "brand":
+            brand_message(bound.template, "", variables)
+        else:
+            alimtalk(bound.template, "", "", variables)
         if by_text:
             text_message(bound.template, "", variables)
     except TooLong as long:

@@ -203,6 +203,7 @@ class Intake:
             lane=rule.send.lane,
             category=rule.category,
             fallback=planned.fallback,
+            channel=template.channel,
             dealer=route.dealer,
             due_at=planned.due_at,
             deadline=planned.deadline,

@@ -35,6 +35,7 @@ class NewMessage:
     lane: Lane
     category: str
     fallback: str
+    channel: Channel
     dealer: str
     due_at: datetime | None
     deadline: datetime
@@ -257,7 +258,7 @@ def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
         message.fallback,
         message.state,
         2,
-        Channel.ALIMTALK,
+        message.channel,
         message.dealer,
         message.due_at,
         message.deadline,
@@ -269,7 +270,7 @@ def _transitions(message: NewMessage, at: datetime) -> Iterator[tuple[Any, ...]]
     bucket = bucket_of(message.person_id)
     for seq, was, state, channel, dealer, detail in (
         (1, None, MessageState.ACCEPTED, None, None, message.why_accepted),
-        (2, MessageState.ACCEPTED, message.state, Channel.ALIMTALK, message.dealer, message.why_scheduled),
+        (2, MessageState.ACCEPTED, message.state, message.channel, message.dealer, message.why_scheduled),
     ):
         yield (
             message.id, seq, at, bucket, message.lane, was, state, False, None, None, channel, dealer,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from services.ingest.reading import Step, Story
 
-_CHANNELS = {"alimtalk": "AlimTalk", "friendtalk": "FriendTalk", "sms": "SMS", "lms": "LMS", "mms": "MMS"}
+_CHANNELS = {"alimtalk": "AlimTalk", "friendtalk": "brand message", "sms": "SMS", "lms": "LMS", "mms": "MMS"}
 
 _REASONS = {
     "not_kakao_user": "the number has no KakaoTalk",
@@ -98,7 +98,7 @@ def _is_small(step: Step) -> bool:
     return step.state == MessageState.SENDING or (
         step.state == MessageState.QUEUED
         and step.attempt is None
-        and not step.detail.keys() & {"fallback_after", "stop"}
+        and not step.detail.keys() & {"fallback_after", "stop", "images"}
     )
 
 
@@ -205,6 +205,10 @@ def _queued(step: Step) -> str:
         return f"It took another way, because {_stopped(str(step.detail.get('stop')), step)}; it stands in line, {way}."
     if step.detail.get("why") == "not_approved":
         return f"Its template is not approved at {step.detail.get('dealer')}: it stands in line, {way}."
+    if step.detail.get("why") == "not_brought":
+        return f"{step.detail.get('dealer')} does not bring it: it stands in line, {way}."
+    if step.detail.get("images") == "refused":
+        return f"The dealer refused its images, so it goes without them; it stands in line, {way}."
     return f"{_after_kakao(step)}It stands in line, {way}."
 
 
@@ -232,6 +236,8 @@ def _failed(step: Step) -> str:
     if (why := step.detail.get("no_fallback")) is not None:
         words = _NO_FALLBACK.get(str(why), str(why).replace("_", " "))
         return f"No text follows ({words}): {reason_in_words(step.reason)}."
+    if step.detail.get("why") == "not_brought":
+        return "It failed: no dealer of its profile brings such a message."
     if step.attempt is None:
         return f"It failed: {reason_in_words(step.reason)}."
     return _attempt_failed(step)
@@ -241,7 +247,8 @@ def _after_kakao(step: Step) -> str:
     reason = step.detail.get("fallback_after")
     if reason is None:
         return ""
-    return f"As Kakao could not bring it ({reason_in_words(str(reason))}), it goes by {_channel(step)}. "
+    without = ", without its images, which that dealer does not bring" if "images" in step.detail else ""
+    return f"As Kakao could not bring it ({reason_in_words(str(reason))}), it goes by {_channel(step)}{without}. "
 
 
 def _channel(step: Step) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.catalog.template import variables_of
+from shared.contracts.states import Category, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,22 @@ def disagreements(rule: Rule, templates: Mapping[str, Template]) -> list[str]:
         for name in given
         if name not in needed
     ]
-    if rule.fallback == "text" and template.text_message is None:
+    if template.kind == "brand":
+        found += _against_brand(rule, template)
+    elif rule.fallback == "text" and template.text_message is None:
         found.append(f"fallback: the template {template.code!r} has no text_message to fall back to")
+    return found
+
+
+def _against_brand(rule: Rule, template: Template) -> list[str]:
+    found = []
+    if rule.category is not Category.ADVERTISING:
+        found.append(f"category: {template.code!r} is a brand message, which is advertising always")
+    if rule.send.lane is Lane.AUTH:
+        found.append(f"send.lane: {template.code!r} is a brand message, which nobody waits for")
+    if rule.fallback == "text":
+        found.append(
+            f"fallback: no text follows the brand message {template.code!r}: an advertisement by SMS wants (광고), the "
+            "sender and a free way to refuse, which bongsu does not write yet"
+        )
     return found

@@ -1,4 +1,4 @@
-"""A template: what Kakao inspected, and what goes by SMS where Kakao cannot deliver.
+"""A template: what Kakao inspected, and what goes by SMS where Kakao cannot deliver; or a brand message of ours.
 
 Only pure functions: whoever sends renders with them, and gets for the same template and variables the same message.
 """
@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -27,13 +27,14 @@ from shared.catalog.parts import (
     TemplateLinks,
     TemplateQuickReply,
     TemplateSummary,
+    Url,
     filled,
     is_amount,
     texts_of,
 )
 from shared.catalog.wording import Plain, Rendered, TooLong, Unfit, at_most, counted, fixed, names_in, render
 from shared.contracts.states import Channel
-from shared.dealers.base import AlimTalk, Button, Item, Links, QuickReply, Text
+from shared.dealers.base import AlimTalk, BrandMessage, Button, Item, Links, QuickReply, Text
 from shared.text import LMS_BYTES, SUBJECT_BYTES, byte_length, carry, channel_for, uncarried
 
 ALIMTALK_CHARACTERS = 1000
@@ -42,6 +43,9 @@ ITEM_LIST_CHARACTERS = 700
 SENTENCE = 36
 """characters of what Kakao adds to the text where there is a button AC (채널 추가하고 이 채널의 …)"""
 TITLE, HEADER = 50, 16
+BRAND_CHARACTERS, BRAND_IMAGE_CHARACTERS = 1300, 400
+"""of a brand message without and with an image (Luna's and Bizgo's documents)"""
+BRAND_BUTTONS = frozenset({"WL", "AL", "BK", "MD", "BC", "BT", "BF"})
 MAX_VARIABLES = 40
 BUTTONS_BESIDE_REPLIES = 2
 
@@ -51,6 +55,9 @@ class Template(Part):
 
     code: str = Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_.-]+$")
     revision: int = Field(default=0, ge=0, description="given by the database; 0 before")
+    kind: Literal["alimtalk", "brand"] = Field(
+        default="alimtalk", description="brand: an advertisement to friends of the channel, inspected by nobody"
+    )
     text: Rendered
     title: Annotated[Rendered, at_most(TITLE)] | None = Field(default=None, description="강조표기 of the kind TEXT")
     subtitle: Annotated[Plain, Field(max_length=50)] | None = Field(
@@ -64,6 +71,8 @@ class Template(Part):
     link: RepresentativeLink | None = Field(default=None, description="where a touch on the message leads (대표 링크)")
     buttons: tuple[TemplateButton, ...] = Field(default=(), max_length=5)
     quick_replies: tuple[TemplateQuickReply, ...] = Field(default=(), max_length=10)
+    image: TemplateImage | None = Field(default=None, description="of a brand message")
+    image_link: Url | None = Field(default=None, description="where a touch on the image of a brand message leads")
     codes: Mapping[str, str] = Field(default_factory=dict, description="dealer -> the code it gave; else `code`")
     text_message: Rendered | None = Field(default=None, description="what goes by SMS or LMS")
     subject: Rendered | None = Field(default=None, description="of an LMS; cut to 40 bytes")
@@ -73,12 +82,14 @@ class Template(Part):
     @model_validator(mode="after")
     def _keeps_to_the_rules(self) -> Template:
         if len(self.text) > self.characters:
-            what = "an AlimTalk" + (" with this" if self.characters < ALIMTALK_CHARACTERS else "")
+            plain = self.kind == "alimtalk" and self.characters == ALIMTALK_CHARACTERS
+            what = "an AlimTalk" if plain else "this kind of message"
             raise ValueError(f"text: {len(self.text):,} characters where {what} has {self.characters:,}")
         if len(variables_of(self)) > MAX_VARIABLES:
             raise ValueError(f"more than {MAX_VARIABLES} variables")
         if not re.search(r"\w", fixed(self.text)):
             raise ValueError("text: consists of variables only, which Kakao's inspection refuses")
+        _check_kind(self)
         _check_emphasis(self)
         _check_buttons(self)
         _check_text_message(self)
@@ -87,15 +98,43 @@ class Template(Part):
         return self
 
     @property
+    def channel(self) -> Channel:
+        """The channel that its messages begin with."""
+        return Channel.ALIMTALK if self.kind == "alimtalk" else Channel.FRIENDTALK
+
+    @property
     def characters(self) -> int:
         """How many characters the text may have once filled in."""
+        if self.kind == "brand":
+            return BRAND_CHARACTERS if self.image is None else BRAND_IMAGE_CHARACTERS
         room = ALIMTALK_CHARACTERS - (SENTENCE if any(button.kind == "AC" for button in self.buttons) else 0)
         return min(room, ITEM_LIST_CHARACTERS) if self.items else room
 
     @cached_property
     def inspected_variables(self) -> tuple[str, ...]:
-        """The names of the variables that stand in what Kakao inspected, each once, in order."""
+        """The names of the variables that stand in what goes to Kakao, each once, in order."""
         return _names(_inspected_texts(self))
+
+
+_ALIMTALK_ONLY = (
+    "title", "subtitle", "header", "highlight", "items", "summary", "has_image", "link", "quick_replies", "codes",
+)  # fmt: skip
+_BRAND_ONLY = ("image", "image_link")
+
+
+def _check_kind(template: Template) -> None:
+    other = _BRAND_ONLY if template.kind == "alimtalk" else _ALIMTALK_ONLY
+    if odd := [field for field in other if getattr(template, field)]:
+        what = "an AlimTalk (its image is registered: has_image)" if template.kind == "alimtalk" else "a brand message"
+        raise ValueError(f"{odd[0]}: not of {what}")
+    if template.kind == "alimtalk":
+        return
+    if template.text_message is not None or template.subject is not None:
+        raise ValueError("text_message: no text follows a brand message; an advertisement by SMS is not built yet")
+    if template.image is None and template.image_link is not None:
+        raise ValueError("image_link: there is no image")
+    if odd := [button.kind for button in template.buttons if button.kind not in BRAND_BUTTONS]:
+        raise ValueError(f"buttons: {odd[0]} is not of a brand message")
 
 
 def _check_emphasis(template: Template) -> None:
@@ -147,7 +186,7 @@ def variables_of(template: Template) -> tuple[str, ...]:
 
 def _inspected_texts(template: Template) -> Iterator[str]:
     yield template.text
-    yield from filter(None, (template.title, template.header))
+    yield from filter(None, (template.title, template.header, template.image_link))
     parts: Sequence[BaseModel | None] = (
         template.highlight,
         *template.items,
@@ -198,10 +237,29 @@ def alimtalk(template: Template, dealer: str, sender_key: str, variables: Mappin
     )
 
 
-def _within(limit: int, field: str, text: str, variables: Mapping[str, str]) -> str:
+def brand_message(
+    template: Template, sender_key: str, variables: Mapping[str, str], image: str | None = None
+) -> BrandMessage:
+    """Return the rendered brand message, with its image as the dealer names it. Raises as ``alimtalk``."""
+    if template.image_link is not None:
+        _check_link("image_link", template.image_link, variables)
+    return BrandMessage(
+        sender_key=sender_key,
+        text=_within(template.characters, "text", template.text, variables, Channel.FRIENDTALK),
+        buttons=tuple(
+            Button(**_touchable(f"buttons[{n}]", button, variables)) for n, button in enumerate(template.buttons)
+        ),
+        image=image,
+        image_link=None if template.image_link is None else render(template.image_link, variables),
+    )
+
+
+def _within(
+    limit: int, field: str, text: str, variables: Mapping[str, str], channel: Channel = Channel.ALIMTALK
+) -> str:
     rendered = render(text, variables)
     if (length := counted(rendered)) > limit:
-        raise TooLong(Channel.ALIMTALK, length, limit, "characters", field=field, names=names_in(text))
+        raise TooLong(channel, length, limit, "characters", field=field, names=names_in(text))
     return rendered
 
 
@@ -228,9 +286,13 @@ def _summary(summary: TemplateSummary | None, variables: Mapping[str, str]) -> I
 def _links(field: str, part: TemplateLinks, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of ``part``, filled in."""
     for link in part.links():
-        if guilty := [name for name in names_in(link) if re.search(r"\s", variables[name])]:
-            raise Unfit(field, "a space in a link", guilty)
+        _check_link(field, link, variables)
     return filled(part, variables)
+
+
+def _check_link(field: str, link: str, variables: Mapping[str, str]) -> None:
+    if guilty := [name for name in names_in(link) if re.search(r"\s", variables[name])]:
+        raise Unfit(field, "a space in a link", guilty)
 
 
 def _touchable(field: str, part: TemplateButton | TemplateQuickReply, variables: Mapping[str, str]) -> dict[str, Any]:

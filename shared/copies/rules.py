@@ -109,7 +109,7 @@ def granted(held_by: Iterable[str], profiles: Mapping[str, Profile], closed: Clo
 def wanted_copies(config: Config, templates: Iterable[Template], dealers: Collection[str]) -> dict[CopyKey, str]:
     """Return the copies that we would send with, each with our code: of every template, at each route of a profile.
 
-    ``dealers`` are those that can be asked.
+    ``dealers`` are those that can be asked. Brand messages have no copies: nobody inspects them.
     """
     listed = {
         (route.dealer, route.sender_key): None
@@ -117,7 +117,8 @@ def wanted_copies(config: Config, templates: Iterable[Template], dealers: Collec
         for route in profile.routes
         if route.dealer in dealers
     }
-    known = sorted(templates, key=lambda template: template.code)
+    inspected = (template for template in templates if template.kind == "alimtalk")
+    known = sorted(inspected, key=lambda template: template.code)
     wanted: dict[CopyKey, str] = {}
     for dealer, sender_key in listed:
         for template in known:

@@ -18,14 +18,18 @@ NOTHING_NAMED: Named = {}
 
 def may_bring_images(channel: Channel) -> bool:
     """Whether a message over ``channel`` may bring images."""
-    return channel is Channel.MMS
+    return channel in {Channel.MMS, Channel.FRIENDTALK}
 
 
 def wanted_by(template: Template, channel: Channel) -> list[Wanted]:
     """Return the images that ``template`` brings over ``channel``, in order; the hash of one never kept is empty."""
-    if not may_bring_images(channel):
-        return []
-    return [(ImageUse.MMS, image.sha256 or "") for image in template.images]
+    match channel:
+        case Channel.MMS:
+            return [(ImageUse.MMS, image.sha256 or "") for image in template.images]
+        case Channel.FRIENDTALK if template.image is not None:
+            return [(ImageUse.BRAND, template.image.sha256 or "")]
+        case _:
+            return []
 
 
 def brings_images(capabilities: Capabilities, template: Template) -> bool:
@@ -35,6 +39,12 @@ def brings_images(capabilities: Capabilities, template: Template) -> bool:
         and Channel.MMS in capabilities.channels
         and ImageUse.MMS in capabilities.uploads
     )
+
+
+def brings_brand(capabilities: Capabilities, template: Template | None) -> bool:
+    """Whether a dealer brings the brand message, with its image if it has one; None for one that cannot be read."""
+    images = template is None or template.image is None or ImageUse.BRAND in capabilities.uploads
+    return images and Channel.FRIENDTALK in capabilities.channels
 
 
 def trouble_with(wanted: Iterable[Wanted], named: Named) -> Refused | NotTaken | None:

@@ -26,16 +26,19 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.catalog.repository import load_templates
-from shared.catalog.template import Template, alimtalk, text_message
+from shared.catalog.template import Template, alimtalk, brand_message, text_message
 from shared.clock import Clock, SystemClock
 from shared.config import Config, Profile
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel, Lane, MessageState
+from shared.copies.rules import Closed
 from shared.copies.store import load_closed
 from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
+    AlimTalk,
     AlreadyTaken,
     Ambiguous,
+    BrandMessage,
     Content,
     Dealer,
     LookupMeans,
@@ -53,7 +56,7 @@ from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.cases import case_of
-from shared.sending.images import NOTHING_NAMED, Named, Wanted, may_bring_images, trouble_with, wanted_by
+from shared.sending.images import NOTHING_NAMED, Named, Wanted, brings_brand, may_bring_images, trouble_with, wanted_by
 from shared.sending.limits import Limits
 from shared.sending.policy import (
     Await,
@@ -184,7 +187,8 @@ class Sender:
             imageless = {
                 message.id
                 for message in book.messages.values()
-                if isinstance(trouble_with(self._images_of(message, message.channel), named), Refused)
+                if message.channel is Channel.MMS
+                and isinstance(trouble_with(self._images_of(message, message.channel), named), Refused)
             }
             claimed = claim(book, jobs, self.config, gate, handle=handle, check_at=lease, imageless=imageless)
             await save(connection, book)
@@ -201,7 +205,7 @@ class Sender:
 
     async def _gate(self, connection: AsyncConnection, book: Book) -> Gate:
         """Return what these messages may pass, with the probes that this process was given."""
-        closed = await load_closed(connection, _templates_of(book))
+        closed = await self._closed(connection, book)
         gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
         waiting = {key for message in book.messages.values() for key in keys_of(message)}
         for key, stop in gate.stops.items():
@@ -209,6 +213,22 @@ class Sender:
             if due and await take_probe(connection, stop, world_now=world_now):
                 gate.probes.add(key)
         return gate
+
+    async def _closed(self, connection: AsyncConnection, book: Book) -> Closed:
+        """Return the routes that these messages cannot take: not approved there, or not brought by that dealer."""
+        return await load_closed(connection, _templates_of(book)) | {
+            (route.dealer, route.sender_key, message.template)
+            for message in book.messages.values()
+            if message.channel is Channel.FRIENDTALK and message.profile in self.config.profiles
+            for route in self.config.profiles[message.profile].routes
+            if not self._brings(route.dealer, message)
+        }
+
+    def _brings(self, dealer: str, message: Message) -> bool:
+        """Whether ``dealer`` brings the brand message ``message``."""
+        template = self.templates.get((message.template, message.template_revision))
+        known = self.dealers.get(dealer)
+        return known is not None and brings_brand(known.capabilities, template)
 
     async def _call(
         self,
@@ -270,7 +290,11 @@ class Sender:
         route = next((route for route in profile.routes if route.dealer == attempt.dealer), None)
         if route is None:
             raise ValueError("the profile has no route through this dealer any more")
-        rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
+        rendered: AlimTalk | BrandMessage
+        if attempt.channel is Channel.FRIENDTALK:
+            rendered = brand_message(template, route.sender_key, personal.variables, next(iter(images), None))
+        else:
+            rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
         # SOLAPI and Bizppurio want a sender number even for an AlimTalk, and take only one registered with themselves.
         if number := profile.number_at(attempt.dealer):
             rendered = replace(rendered, sender=number)
@@ -348,7 +372,7 @@ class Sender:
                     evidence.failure(message, attempt.channel, attempt.dealer, AWAY)
         changed = await note(connection, evidence.seen, SeenIn.ANSWER, world_now=self.world.now())
         still = {key: stop for key, stop in before.items() if key not in evidence.seen}
-        return Verdicts(before, {**still, **changed}, await load_closed(connection, _templates_of(book)))
+        return Verdicts(before, {**still, **changed}, await self._closed(connection, book))
 
     def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult, verdicts: Verdicts) -> None:
         match result:
@@ -456,7 +480,7 @@ def claim(
         elif opens > book.now:
             book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
         elif message.id in imageless:
-            book.turn_to(message, Channel.LMS, message.dealer, detail={"why": "images_refused"})
+            book.turn_to(message, Channel.LMS, message.dealer, detail={"images": "refused"})
         elif (detour := gate.detour(message, profile)) is not None:
             _go_round(book, message, detour)
         elif (stop := gate.bars(message)) is not None:
@@ -467,11 +491,17 @@ def claim(
 
 
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold) -> None:
-    """Take ``message`` to a dealer where its template is approved, or hold it until there is one."""
-    why = {"why": "not_approved", "dealer": message.dealer}
+    """Take ``message`` to a dealer where its template is approved, or hold it until there is one.
+
+    A brand message is approved by nobody: it goes to a dealer that brings it, and has failed where there is none.
+    """
+    is_brand = message.channel is Channel.FRIENDTALK
+    why = {"why": "not_brought" if is_brand else "not_approved", "dealer": message.dealer}
     match detour:
         case MoveTo(dealer):
             book.turn_to(message, message.channel, dealer, detail=why)
+        case Hold() if is_brand:
+            book.move(message, MessageState.FAILED, final=True, reason="not_permitted", detail=why)
         case Hold(by, until):
             book.move(message, MessageState.SCHEDULED, due_at=until, held_by=by, detail=why)
 

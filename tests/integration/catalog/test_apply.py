@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bongsu.apply import SHOP, BadCatalog, apply_directory, read_directory
-from shared.catalog.repository import Catalog, load_catalog, load_templates
+from shared.catalog.images import hash_of
+from shared.catalog.repository import Catalog, load_catalog, load_image, load_templates
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -129,3 +130,17 @@ def test_words_stay_words_in_yaml(tmp_path: Path) -> None:
         write(tmp_path, one='templates: [{code: "1", text: "yes 글", codes: {a: no}, examples: {}}]\nrules: []')
     )
     assert files.templates["1"].codes == {"a": "no"}
+
+
+async def test_an_image_comes_along_and_another_one_is_another_revision(database: AsyncEngine, tmp_path: Path) -> None:
+    pictured = ONE.replace('text: "글 #{이름}"', 'text: "글 #{이름}", text_message: 글, images: [a.jpg]')
+    for image, changed in ((b"\xff\xd8\xff1", ["A"]), (b"\xff\xd8\xff1", []), (b"\xff\xd8\xff2", ["A"])):
+        (tmp_path / "a.jpg").write_bytes(image)
+        applied = await apply_directory(database, write(tmp_path, one=pictured), now=NOW)
+        assert applied.templates == changed
+        [named] = (await catalog(database)).templates["A"].images
+        assert named.sha256 == hash_of(image)
+        async with database.connect() as connection:
+            assert await load_image(connection, hash_of(image)) == image
+    async with database.connect() as connection:
+        assert await load_image(connection, "00" * 32) is None

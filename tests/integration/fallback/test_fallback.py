@@ -54,7 +54,7 @@ def _delivery(row: dict[str, Any]) -> Delivery:
 
 
 async def decide(world: World) -> None:
-    handler = DecideFallback(world.engine, world.config, world.vault, world.clock)
+    handler = DecideFallback(world.engine, world.config, world.vault, world.clock, world.sender.dealers)
     batch = await records(world)
     await handler(batch)
     await handler(batch)  # read again: decided already

@@ -9,17 +9,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared.catalog.check import disagreements
 from shared.catalog.parts import TemplateButton, TemplateQuickReply, is_amount
+from shared.catalog.rule import Rule
 from shared.catalog.template import (
     ALIMTALK_CHARACTERS,
     ITEM_LIST_CHARACTERS,
     SENTENCE,
     Template,
     alimtalk,
+    brand_message,
     variables_of,
 )
 from shared.catalog.wording import TooLong, Unfit
-from shared.dealers.base import Button, Item, Links, QuickReply
+from shared.contracts.states import Channel
+from shared.dealers.base import BrandMessage, Button, Item, Links, QuickReply
 
 WL = {"kind": "WL", "name": "보기", "url_mobile": "https://shop.example.kr/#{번호}"}
 AC = {"kind": "AC", "name": "채널 추가"}
@@ -252,3 +256,75 @@ def test_a_value_that_cannot_stand_there_is_named(changed: dict[str, str], field
 def test_what_kakao_would_refuse_is_refused_first(changed: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(said)):
         template(**changed)
+
+
+# -- brand messages ----------------------------------------------------------------------------------------------
+
+BRAND: dict[str, Any] = {
+    "code": "SALE",
+    "kind": "brand",
+    "text": "#{이름}님, 겨울 세일이 시작되었습니다.",
+    "image": "sale.jpg",
+    "image_link": "https://shop.example.kr/sale?u=#{번호}",
+    "buttons": [{"kind": "WL", "name": "보러 가기", "url_mobile": "https://shop.example.kr/sale?u=#{번호}"}],
+}
+
+
+def test_a_brand_message_is_rendered() -> None:
+    one = Template.model_validate(BRAND)
+    assert (one.channel, variables_of(one)) == (Channel.FRIENDTALK, ("이름", "번호"))
+    assert template().channel is Channel.ALIMTALK
+    assert brand_message(one, "K", {"이름": "봉수", "번호": "7"}, "IMG") == BrandMessage(
+        sender_key="K",
+        text="봉수님, 겨울 세일이 시작되었습니다.",
+        buttons=(Button("WL", "보러 가기", url_mobile="https://shop.example.kr/sale?u=7"),),
+        image="IMG",
+        image_link="https://shop.example.kr/sale?u=7",
+    )
+
+
+@pytest.mark.parametrize(("image", "room"), [(None, 1300), ("a.jpg", 400)])
+def test_a_brand_message_has_room_by_its_image(image: str | None, room: int) -> None:
+    one = Template.model_validate({"code": "T", "kind": "brand", "text": "글 #{이름}", "image": image})
+    assert len(brand_message(one, "K", {"이름": "가" * (room - 2)}).text) == room
+    with pytest.raises(TooLong) as refused:
+        brand_message(one, "K", {"이름": "가" * (room - 1)})
+    assert refused.value.channel is Channel.FRIENDTALK
+
+
+def test_a_space_in_the_link_of_an_image_is_named() -> None:
+    with pytest.raises(Unfit, match="image_link"):
+        brand_message(Template.model_validate(BRAND), "K", {"이름": "봉수", "번호": "7 8"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        pytest.param({"kind": "alimtalk"}, "image: not of an AlimTalk", id="image-of-an-alimtalk"),
+        pytest.param({"title": "제목"}, "title: not of a brand message", id="title"),
+        pytest.param({"codes": {"nhn": "X"}}, "codes: not of a brand message", id="codes"),
+        pytest.param({"text_message": "글"}, "no text follows a brand message", id="text"),
+        pytest.param({"image": None}, "there is no image", id="link-of-no-image"),
+        pytest.param({"buttons": [{"kind": "DS", "name": "조회"}]}, "DS is not of a brand message", id="button"),
+        pytest.param({"text": "가" * 401}, "has 400", id="long"),
+    ],
+)
+def test_what_a_brand_message_cannot_have_is_refused(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        Template.model_validate({**BRAND, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"category": "informational"}, ["category: 'SALE' is a brand message, which is advertising always"]),
+        ({"fallback": "text"}, ["fallback: no text follows the brand message 'SALE'"]),
+        ({"send": {"lane": "auth"}}, ["send.lane: 'SALE' is a brand message, which nobody waits for"]),
+    ],
+)
+def test_a_rule_of_a_brand_message_is_advertising(changed: dict[str, Any], said: list[str]) -> None:
+    send = {"template": "SALE", "variables": {"이름": "data.name", "번호": "data.id"}, **changed.pop("send", {})}
+    rule = Rule.model_validate({"name": "r", "on": "x", "category": "advertising", "send": send, **changed})
+    found = disagreements(rule, {"SALE": Template.model_validate(BRAND)})
+    assert [each[: len(words)] for each, words in zip(found, said, strict=True)] == said

@@ -77,6 +77,11 @@ def test_each_template_is_wanted_at_each_route_under_the_dealers_own_code() -> N
     assert wanted == {AT_NHN: "PAID", AT_LUNA: "PAID", CopyKey("nhn", "N2", "PAID"): "PAID"}
 
 
+def test_a_brand_message_has_no_copies() -> None:
+    brand = Template.model_validate({"code": "SALE", "kind": "brand", "text": "세일"})
+    assert wanted_copies(CONFIG, [brand], {"nhn", "luna"}) == {}
+
+
 def test_a_dealer_that_cannot_be_asked_is_not() -> None:
     assert wanted_copies(CONFIG, [PAID], {"luna"}) == {AT_LUNA: "PAID"}
     assert wanted_copies(CONFIG, [PAID], set()) == {}

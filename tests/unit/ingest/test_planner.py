@@ -169,3 +169,16 @@ def test_what_no_part_of_a_template_takes_is_refused_by_its_place(name: str, val
     assert (refusal.kind, refusal.pointer) == (kind, f"/data/{name}")
     assert said in refusal.detail
     assert value not in refusal.detail
+
+
+def test_a_brand_message_waits_for_the_morning_and_no_text_follows_it() -> None:
+    template = Template.model_validate({"code": "SALE", "kind": "brand", "text": "세일 #{이름}"})
+    send = {"template": "SALE", "variables": {"이름": "data.recipient.name"}}
+    body = {"name": "r", "on": "order.paid", "category": "advertising", "fallback": "text", "send": send}
+    planner = Planner.of([Rule.model_validate(body)], {"SALE": template}, {"shop": PROFILE})
+    planned = planner.plan(event(), datetime(2026, 11, 23, 11, 30, tzinfo=UTC))  # half past eight in the evening
+    assert isinstance(planned, list)
+    assert (planned[0].due_at, planned[0].fallback) == (MORNING, "none")
+    long = planner.plan(event(data={"recipient": {"phone": "010-1234-5678", "name": "가" * 1298}}), NOON)
+    assert isinstance(long, Refusal)
+    assert "over friendtalk, which brings 1,300" in long.detail

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,3 +156,32 @@ def test_a_doubt_that_was_ended_by_hand_says_by_whom_and_why() -> None:
     facts: dict[str, Any] = {"reason": "dealer_unavailable", "attempt_was": "uncertain", "attempt_state": "failed"}
     told = explain(story(step("failed", was="uncertain", final=True, detail=said, **facts, **KAKAO)))
     assert '김당번 ended the doubt as not taken, because "the console does not list it".' in told
+
+
+@pytest.mark.parametrize(
+    ("told_of", "said"),
+    [
+        (
+            {"channel": "lms", "detail": {"images": "refused"}},
+            "The dealer refused its images, so it goes without them; it stands in line, to go by LMS through solapi.",
+        ),
+        (
+            {"channel": "lms", "detail": {"fallback_after": "not_kakao_user", "images": "not_at_this_dealer"}},
+            (
+                "As Kakao could not bring it (the number has no KakaoTalk), it goes by LMS, without its images, which "
+                "that dealer does not bring. It stands in line, to go by LMS through solapi."
+            ),
+        ),
+        (
+            {"channel": "friendtalk", "detail": {"why": "not_brought", "dealer": "aligo"}},
+            "aligo does not bring it: it stands in line, to go by brand message through solapi.",
+        ),
+        (
+            {"state": "failed", "channel": "friendtalk", "detail": {"why": "not_brought", "dealer": "aligo"}},
+            "It failed: no dealer of its profile brings such a message.",
+        ),
+    ],
+)
+def test_what_a_dealer_does_not_bring_is_told(told_of: dict[str, Any], said: str) -> None:
+    one = {"state": "queued", "was": "queued", "dealer": "solapi", **told_of}
+    assert detail_of(step(one.pop("state"), **one)) == said

@@ -11,7 +11,7 @@ import pytest
 from shared.catalog.template import Template
 from shared.contracts.states import Channel
 from shared.dealers.base import Capabilities, ImageUse, LookupMeans, NotTaken, Push, Refused, Uploaded
-from shared.sending.images import brings_images, trouble_with, wanted_by
+from shared.sending.images import brings_brand, brings_images, trouble_with, wanted_by
 
 CAN = Capabilities(
     channels=frozenset(Channel),
@@ -78,3 +78,21 @@ def test_a_refusal_outweighs_a_delay() -> None:
     refused = Refused("invalid_attachment", "1")
     assert trouble_with(WANTED, {WANTED[0]: NotTaken("rate_limited"), WANTED[1]: refused}) == refused
     assert isinstance(trouble_with(WANTED, {}), NotTaken)
+
+
+@pytest.mark.parametrize(
+    ("image", "changed", "brings"),
+    [
+        pytest.param(None, {}, True, id="text"),
+        pytest.param("a.jpg", {}, False, id="no-upload-of-brand-images"),
+        pytest.param("a.jpg", {"uploads": frozenset({ImageUse.BRAND})}, True, id="image"),
+        pytest.param(None, {"channels": frozenset({Channel.ALIMTALK})}, False, id="no-brand-messages"),
+    ],
+)
+def test_a_dealer_brings_a_brand_message_with_its_image_or_not_at_all(
+    image: str | None, changed: dict[str, Any], *, brings: bool
+) -> None:
+    brand = Template.model_validate({"code": "T", "kind": "brand", "text": "글", "image": image})
+    assert brings_brand(replace(CAN, **changed), brand) is brings
+    wanted = [] if image is None else [(ImageUse.BRAND, "")]
+    assert wanted_by(brand, Channel.FRIENDTALK) == wanted

@@ -40,11 +40,14 @@ class ImageDealer(FakeDealer):
     uploaded: list[tuple[ImageUse, str, bytes]] = field(default_factory=list)
     sent: list[Outgoing] = field(default_factory=list)
     upload_answer: Callable[[], Refused | NotTaken | None] = lambda: None
+    brings: bool = True
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]  # tests change what it can do
         can = super().capabilities
-        return replace(can, channels=frozenset(Channel), mms_images=3, uploads=frozenset(ImageUse))
+        return replace(
+            can, channels=frozenset(Channel), mms_images=3 if self.brings else 0, uploads=frozenset(ImageUse)
+        )
 
     async def upload(self, use: ImageUse, name: str, image: bytes) -> Uploaded | Refused | NotTaken:
         self.uploaded.append((use, name, image))
@@ -135,7 +138,7 @@ async def test_a_text_whose_image_is_refused_goes_as_an_lms(
     for message in (first, second):
         [attempt] = await world.attempts(message)
         assert (attempt["channel"], attempt["state"]) == ("lms", "sent")
-        assert [s["detail"] for s in await world.timeline(message) if s["detail"]] == [{"why": "images_refused"}]
+        assert [s["detail"] for s in await world.timeline(message) if s["detail"]] == [{"images": "refused"}]
 
 
 async def test_an_image_that_is_not_kept_does_not_stop_its_text(
