@@ -15,6 +15,7 @@ from bongsu.sandbox.solapi import storage, views, wire
 from bongsu.sandbox.solapi.auth import Signatures
 from bongsu.sandbox.solapi.codes import ACCEPTED, Refused
 from bongsu.sandbox.solapi.dealer import too_many
+from bongsu.sandbox.solapi.inspection import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -55,6 +56,7 @@ class SolapiApi:
 
     def __init__(self, dealer: Solapi) -> None:
         self.dealer = dealer
+        self.desk = Desk(dealer)
         self.signatures = Signatures(
             {account.api_key: account.api_secret.get_secret_value() for account in dealer.profile.accounts}
         )
@@ -87,6 +89,7 @@ class SolapiApi:
             Route("GET", "/senderid/v1/numbers/active", Operation.LOOKUP, self.list_numbers),
             Route("GET", "/kakao/v2/channels", Operation.LOOKUP, self.list_channels),
             Route("GET", "/kakao/v2/channels/{channel_id}", Operation.LOOKUP, self.get_channel),
+            *(Route(*endpoint) for endpoint in self.desk.endpoints()),
         ]
 
     def admit(self, route: Route, authorization: str | None) -> Customer:

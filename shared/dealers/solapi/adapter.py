@@ -47,6 +47,7 @@ from shared.dealers.solapi.gateway import Answer, Gateway, Lost, Outcome, code_o
 from shared.dealers.solapi.lookup import Lookup
 from shared.dealers.solapi.reports import report_of
 from shared.dealers.solapi.storage import body_of, refusal_of_image
+from shared.dealers.solapi.templates import SolapiTemplates
 from shared.dealers.telemetry import UNREADABLE_RECEIPTS
 
 if TYPE_CHECKING:
@@ -339,6 +340,11 @@ class Solapi(Dealer):
         if isinstance(verdict, Refused) and verdict.reason == "invalid_request":
             return Refused("invalid_attachment", verdict.code, verdict.detail)
         return verdict
+
+    @property
+    def templates(self) -> SolapiTemplates:
+        """Return its template API."""
+        return SolapiTemplates(self._gateway)
 
     async def close(self) -> None:
         """Close connections."""
