@@ -24,6 +24,7 @@ from shared.sending.pull import Pull
 from shared.sending.receipts import Receipts
 from shared.sending.reconcile import Reconciler
 from shared.sending.sender import Sender
+from shared.sending.silence import Silence
 from shared.service import Health, main, make_app, repeat, run
 from shared.telemetry import configure_logging
 
@@ -111,6 +112,11 @@ def _chores(
             every_seconds=1.0,
             turn=partial(health.turn, "receipts"),
             bell=arrived,
+        ),
+        chore(
+            Silence(sender, sender.clock.now()),
+            every_seconds=5.0,
+            turn=partial(health.turn, "silence"),
         ),
         *[
             chore(Pull(sender, dealer, arrived), every_seconds=1.0, turn=lambda: None)  # as above

@@ -183,12 +183,17 @@ def means_of(case: Case) -> Means | None:
     can = case.capabilities
     if can is None:
         return None
-    if can.lookup in {LookupMeans.TWO_PHASE, LookupMeans.BY_KEY} or (case.has_id and can.receipts_polled):
+    if can_look_up(can, has_id=case.has_id):
         return Means.LOOKUP
     remembers = case.now < case.opened_at + can.replay_within
     if can.lookup is LookupMeans.REPLAY and remembers and case.now < case.deadline:
         return Means.REPLAY
     return None
+
+
+def can_look_up(can: Capabilities, *, has_id: bool = True) -> bool:
+    """Whether the dealer tells what became of an attempt, by our key or, where it gave one, by its own id."""
+    return can.lookup in {LookupMeans.TWO_PHASE, LookupMeans.BY_KEY} or (has_id and can.receipts_polled)
 
 
 def backoff(base: timedelta, ceiling: timedelta, tries: int, jitter: float) -> timedelta:

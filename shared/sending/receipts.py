@@ -28,6 +28,7 @@ from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
 from shared.sending.policy import Await, Unsure, can_confirm, receipt_expected
 from shared.sending.sender import Sender, price
+from shared.sending.silence import Arrival, hear
 from shared.sending.stop_store import load_stops, note
 from shared.sending.stops import Evidence, SeenIn, Verdicts
 
@@ -126,8 +127,10 @@ class Receipts:
             targets = await _targets(connection, waiting)
             book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
             verdicts = await self._judge(connection, book, waiting, targets)
+            arrivals = _arrivals(book, waiting, targets)
             done = [(receipt, self._apply(book, receipt, targets.get(receipt.id), verdicts)) for receipt in waiting]
             await save(connection, book)
+            await hear(connection, self.sender, arrivals)
             await connection.execute(
                 _DONE,
                 {
@@ -251,6 +254,22 @@ async def _take(connection: AsyncConnection, limit: int, *, now: datetime) -> li
     fresh = [Waiting(*row) for row in await connection.execute(_FRESH, {"n": max(1, limit // 2)})]
     but = {"but": [receipt.id for receipt in fresh], "now": now, "n": limit - len(fresh)}
     return [*fresh, *[Waiting(*row) for row in await connection.execute(_DUE, but)]]
+
+
+def _arrivals(
+    book: Book, waiting: Sequence[Waiting], targets: Mapping[ReceiptId, tuple[MessageId, int]]
+) -> list[Arrival]:
+    """Return which receipts tell the end of an attempt that is open, each attempt once."""
+    found: dict[tuple[MessageId, int], Arrival] = {}
+    for receipt in waiting:
+        target = targets.get(receipt.id)
+        attempt = book.attempts.get(target) if target else None
+        if target is None or attempt is None or attempt.dealer != receipt.dealer or attempt.state not in OPEN_ATTEMPTS:
+            continue
+        if receipt.delivered is not None and receipt.leg is None and not attempt.is_unconfirmed:
+            lag = max(receipt.received_at - attempt.opened_at, timedelta())
+            found.setdefault(target, Arrival(attempt.dealer, attempt.channel, receipt.via, lag))
+    return list(found.values())
 
 
 async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> dict[ReceiptId, tuple[MessageId, int]]:

@@ -27,6 +27,7 @@ _SAVE = text("""
     SET reason = excluded.reason, seen_in = excluded.seen_in, failures = excluded.failures, since = excluded.since,
         probe_at = excluded.probe_at, probes = excluded.probes
 """)
+_OPEN = text(f"{_SAVE.text} WHERE stops.since IS NULL")
 _DROP = text("DELETE FROM stops WHERE (scope, dealer, name) = (:scope, :dealer, :name)")
 _PROBE = text("""
     UPDATE stops SET probes = probes + 1, probe_at = :next
@@ -77,9 +78,12 @@ async def note(
     return found
 
 
-async def open_stop(connection: AsyncConnection, stop: Stop) -> None:
-    """Write down a stop that was not found by counting (receipts fell silent, for example)."""
-    await _save(connection, stop)
+async def open_stop(connection: AsyncConnection, stop: Stop) -> bool:
+    """Write down a stop that was not found by counting failures; False if it was open already."""
+    opened = bool((await connection.execute(_OPEN, _values(stop))).rowcount)
+    if opened:
+        structlog.get_logger().error("stop.opened", stop=str(stop.key), reason=stop.reason)
+    return opened
 
 
 async def take_probe(connection: AsyncConnection, stop: Stop, *, world_now: datetime) -> bool:
@@ -109,18 +113,19 @@ async def release(connection: AsyncConnection, *, now: datetime, world_now: date
 
 
 async def _save(connection: AsyncConnection, stop: Stop) -> None:
-    await connection.execute(
-        _SAVE,
-        {
-            **_named(stop.key),
-            "reason": stop.reason,
-            "seen_in": stop.seen_in,
-            "failures": stop.failures,
-            "since": stop.since,
-            "probe_at": stop.probe_at,
-            "probes": stop.probes,
-        },
-    )
+    await connection.execute(_SAVE, _values(stop))
+
+
+def _values(stop: Stop) -> dict[str, Any]:
+    return {
+        **_named(stop.key),
+        "reason": stop.reason,
+        "seen_in": stop.seen_in,
+        "failures": stop.failures,
+        "since": stop.since,
+        "probe_at": stop.probe_at,
+        "probes": stop.probes,
+    }
 
 
 def _named(key: StopKey) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Stops: a cause that fails every next message as well is stopped at the first few, and the rest is held.
 
 A stop has a scope: a dealer (no balance, bad credentials, or simply down), a profile at a dealer, a sender number, a
-template. It is *counting* while failures follow one another, *open* once they were enough; then messages go another
-route where there is one, else they are held with the reason shown. A probe, one message at a time, finds out whether it
-is over; an operator may lift it. Pure rules; ``shared.sending.stop_store`` keeps them.
+template, or the receipts of a dealer, whose silence stops campaigns alone. It is *counting* while failures follow one
+another, *open* once they were enough; then messages go another route where there is one, else they are held with the
+reason shown. A probe, one message at a time, finds out whether it is over; an operator may lift it. Pure rules;
+``shared.sending.stop_store`` keeps them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from shared.contracts.states import Channel
+from shared.contracts.states import Channel, Lane
 from shared.copies.rules import NOTHING_CLOSED, Closed, approval_of, is_open, open_routes
 from shared.ledger.book import GiveUp, Hold, Message, MoveTo
 from shared.routes import choose_route
@@ -30,6 +31,7 @@ class Scope(StrEnum):
     PROFILE = "profile"  # a profile's Kakao channel, at a dealer
     SENDER = "sender"  # a profile's sender number, at a dealer
     TEMPLATE = "template"  # at a dealer
+    RECEIPTS = "receipts"  # of a dealer, over Kakao or the carriers: bars the mass lane alone
 
 
 class SeenIn(StrEnum):
@@ -41,7 +43,7 @@ class SeenIn(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class StopKey:
-    """What is stopped; ``name`` is a profile's or a template's, empty for a dealer."""
+    """What is stopped; ``name`` is a profile's or a template's, for receipts ``kakao`` or ``text``, else empty."""
 
     scope: Scope
     dealer: str
@@ -115,13 +117,20 @@ def key_for(reason: str, *, channel: Channel, dealer: str, profile: str, templat
 def keys_of(message: Message, dealer: str | None = None) -> tuple[StopKey, ...]:
     """Return every stop that would hold ``message``, were it to go through ``dealer`` (default: its own)."""
     at = dealer or message.dealer
+    blind = (receipts_key(at, message.channel),) if message.lane is Lane.MASS else ()
     if message.channel.is_text:
-        return StopKey(Scope.DEALER, at), StopKey(Scope.SENDER, at, message.profile)
+        return StopKey(Scope.DEALER, at), StopKey(Scope.SENDER, at, message.profile), *blind
     return (
         StopKey(Scope.DEALER, at),
         StopKey(Scope.PROFILE, at, message.profile),
         StopKey(Scope.TEMPLATE, at, message.template),
+        *blind,
     )
+
+
+def receipts_key(dealer: str, channel: Channel) -> StopKey:
+    """Return what stops campaigns while receipts over ``channel`` do not come."""
+    return StopKey(Scope.RECEIPTS, dealer, "text" if channel.is_text else "kakao")
 
 
 def enough(reason: str) -> int:
@@ -160,9 +169,9 @@ class Evidence:
             seen.failures = 1 if reason == AWAY else seen.failures + 1  # one call, however many messages it carried
 
     def success(self, message: Message, dealer: str) -> None:
-        """Take in that a message got through."""
+        """Take in that a message got through. Of the silence of receipts it says nothing: that has rules of its own."""
         for key in keys_of(message, dealer):
-            if key in self.known:
+            if key in self.known and key.scope is not Scope.RECEIPTS:
                 self.seen.setdefault(key, Seen()).succeeded = True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 CLAIMED = Counter("bongsu_sending_attempts_total", "Attempts written down")
 VOID = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
@@ -19,6 +19,7 @@ DURATION = Histogram(
 )
 RECEIPTS = Counter("bongsu_sending_receipts_total", "Receipts applied, by what they changed", ["dealer", "outcome"])
 PULLED = Counter("bongsu_sending_receipts_pulled_total", "Receipts fetched from dealers that keep them", ["dealer"])
+SILENT = Gauge("bongsu_receipts_silent", "1 while receipts are missing that ought to have come", ["dealer", "channel"])
 LOOKUPS = Counter("bongsu_sending_lookups_total", "What dealers answered when asked", ["dealer", "answer"])
 UNCERTAIN = Counter("bongsu_sending_uncertain_total", "Attempts that became uncertain", ["dealer"])
 UNMAPPED = Counter("bongsu_sending_unmapped_codes_total", "Result codes of no table", ["dealer", "channel"])
