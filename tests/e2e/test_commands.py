@@ -118,6 +118,18 @@ def test_statistics_equal_the_recount(up: Up) -> None:
     assert "to the unit" in up.bongsu("recount", "--rebuild")
 
 
+def test_an_operator_sees_the_dealers_and_checks_them(up: Up) -> None:
+    config = ("--config", str(up.data / "config.yaml"))
+    [row] = json.loads(up.bongsu("dealers", "--json", *config))
+    assert (row["dealer"], row["health"], row["lookup"], row["push"]) == ("solapi", "ok", "two_phase", "token")
+    assert isinstance(row["balance_krw"], int)
+    found = json.loads(up.bongsu("dealers", "check", "--json", *config))
+    assert {each["ok"] for each in found} <= {True, None}
+    assert {each["profiles"] for each in found} >= {"shop"}
+    assert up.bongsu("stops", "list").strip() == "nothing is stopped"
+    assert json.loads(up.bongsu("uncertain", "list", "--json", *config))["next"] is None
+
+
 def test_keys_are_made_listed_and_revoked(up: Up) -> None:
     key = json.loads(up.bongsu("keys", "create", "shop", "--json"))["api_key"]
     assert key.startswith("bk_")
@@ -144,6 +156,9 @@ def test_rules_are_applied_all_or_none(up: Up, tmp_path: Path) -> None:
         pytest.param(("migrate", "--database-url", "postgresql://nobody@127.0.0.1:1/x"), "", id="no-postgres"),
         pytest.param(("topics", "--bootstrap", "127.0.0.1:1"), "no Kafka", id="no-kafka"),
         pytest.param(("serve", "ingest"), "BONGSU_CONFIG is not set", id="missing-settings"),
+        pytest.param(("dealers",), "BONGSU_CONFIG is not set", id="missing-config"),
+        pytest.param(("dealers", "check", "--config", "nowhere.yaml"), "no such file", id="no-config"),
+        pytest.param(("stops", "lift", "solapi"), "is no stop", id="no-stop"),
     ],
 )
 def test_errors_are_one_line(up: Up, arguments: tuple[str, ...], says: str) -> None:
