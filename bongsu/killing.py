@@ -1,4 +1,8 @@
-"""Kills what it runs: SIGKILL at random moments while messages go through, then holds ledger and truth together."""
+"""Kills what it runs: SIGKILL at random moments while messages go through, then holds ledger and truth together.
+
+Every dealer that the sandbox speaks is in it, with every fault. Those that cannot be asked leave doubts which end by
+their receipt deadlines alone, days later: so when all else has ended, the days pass by a faster clock.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,18 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import aiohttp
+import yaml
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bongsu.audit import Finding, audit, read_ledger
+from bongsu.audit import Finding, audit, claims_nothing, is_blind, read_ledger
 from bongsu.box import Box, BoxOptions
+from bongsu.box.dealers import capabilities_of
 from bongsu.demo.day import Occurrence, a_day
 from bongsu.demo.feed import Fed, feed
 from bongsu.demo.run import truth_of
@@ -24,8 +32,20 @@ from shared.db.engine import engine_for
 SPEED = 60.0
 """Rule time to world time: a receipt that is half an hour late comes after 30 seconds, and polling begins after 10."""
 
+DAYS_PASS = 7200.0
+"""The speed at which the rest ends: the longest wait for a receipt, 80 hours, is 40 seconds."""
+
 SERVICES = ("ingest", "dispatcher", "dispatcher", "fallback", "metrics")
 """who is killed, the dispatcher twice as often"""
+
+SHARES = {"solapi": 3, "nhn": 2, "popbill": 2, "bizgo": 2, "luna": 1, "aligo": 1, "bizppurio": 1, "sens": 1}
+"""of the AlimTalks, by dealer"""
+
+CARRIERS = ("solapi", "nhn", "popbill", "bizgo", "gabia", "aligo", "bizppurio", "sens")
+"""of texts: a profile each"""
+
+STANDSTILL_SECONDS = 8.0
+"""When for so long no message has ended, those that are left wait for their deadlines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +58,11 @@ class Plan:
     kafka: bool = False
     pause_seconds: tuple[float, float] = (0.2, 2.0)
     settle_seconds: float = 240.0
-    sandbox_profile: str = "rough"
+    sandbox_profile: str = "mix"
     messages_per_second: int = 300
     data: Path | None = None
+    say: Callable[[str], None] = lambda _: None
+    """is told how far it is, every now and then"""
 
 
 @dataclass
@@ -50,21 +72,39 @@ class Outcome:
     kills: Counter[str] = field(default_factory=Counter)
     messages: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    dispatched: int = 0
+    dispatched: Counter[str] = field(default_factory=Counter)
+    """what really left, by dealer"""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """attempts that ended in doubt, by dealer"""
+    blind: set[str] = field(default_factory=set)
+    """dealers that leave doubts which nothing can resolve"""
     findings: list[Finding] = field(default_factory=list)
-    uncertain: int = 0
     seconds: float = 0.0
+
+
+@dataclass
+class _Run:
+    """One run under way."""
+
+    plan: Plan
+    box: Box
+    engine: AsyncEngine
+    http: aiohttp.ClientSession
+    outcome: Outcome
+    fed: Fed = field(default_factory=Fed)
 
 
 async def run(plan: Plan) -> Outcome:
     """Carry ``plan`` out on a system of its own."""
     began = time.monotonic()
-    chance = random.Random(plan.seed)  # noqa: S311 - the same kills for the same seed
     morning = datetime.now(SEOUL).replace(hour=10, minute=0, second=0, microsecond=0)
     clock = FastClock(morning, time.time(), SPEED)
     options = BoxOptions(
         data=plan.data,
         kafka="local" if plan.kafka else None,
+        dealers=tuple(dict.fromkeys((*SHARES, *CARRIERS))),
+        shares=SHARES,
+        profiles={f"shop-{carrier}": carrier for carrier in CARRIERS},
         fixed_ports=False,
         clock=str(clock),
         sandbox_profile=plan.sandbox_profile,
@@ -72,33 +112,53 @@ async def run(plan: Plan) -> Outcome:
         quiet_hours=None,
         log_level="warning",
     )
-    outcome, fed = Outcome(), Fed()
-    async with Box(options) as box:
-        pause = sum(plan.pause_seconds) / 2
-        day = _spread(plan, clock, span_seconds=max(15.0, plan.kills * pause))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(feed(box.urls["ingest"], box.api_key, day, clock, fed))
-            group.create_task(_kill(box, plan, chance, outcome))
-        await _settle(box, plan, fed, outcome)
-    outcome.seconds = time.monotonic() - began
-    return outcome
+    async with Box(options) as box, aiohttp.ClientSession() as http:
+        engine = engine_for(box.database_url, pool_size=1)
+        try:
+            running = _Run(plan, box, engine, http, Outcome(blind=await _blind(box)))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_feed(running, clock))
+                group.create_task(_kill(running))
+            await _settle(running, clock)
+        finally:
+            await engine.dispose()
+    running.outcome.seconds = time.monotonic() - began
+    return running.outcome
 
 
-def _spread(plan: Plan, clock: FastClock, *, span_seconds: float) -> list[Occurrence]:
-    """Return the events, evenly over ``span_seconds`` of world time from now."""
+async def _blind(box: Box) -> set[str]:
+    """Return the dealers that leave doubts which nothing can resolve."""
+    config = yaml.safe_load((box.directory / "config.yaml").read_text(encoding="utf-8"))
+    return {name for name, can in (await capabilities_of(config["dealers"])).items() if is_blind(can)}
+
+
+async def _feed(running: _Run, clock: FastClock) -> None:
+    """Tell of events, evenly over the time that the kills take."""
+    plan = running.plan
+    span = max(15.0, plan.kills * sum(plan.pause_seconds) / 2)
     events = [each.event for each in a_day(clock.now(), plan.messages, plan.seed)]
-    step = timedelta(seconds=span_seconds * SPEED / len(events))
-    return [Occurrence(clock.now() + step * n, event) for n, event in enumerate(events)]
+    step = timedelta(seconds=span * SPEED / len(events))
+    begins = clock.now()
+    for n, event in enumerate(events):
+        event["profile"] = f"shop-{CARRIERS[n % len(CARRIERS)]}"
+        # Each to another number, by which the messages of dealers are known whose wire carries no key of ours.
+        recipient = {**event["data"]["recipient"], "phone": f"010{20_000_000 + n}"}
+        event["data"] = {**event["data"], "recipient": recipient}
+    day = [Occurrence(begins + step * n, event) for n, event in enumerate(events)]
+    await feed(running.box.urls["ingest"], running.box.api_key, day, clock, running.fed)
 
 
-async def _kill(box: Box, plan: Plan, chance: random.Random, outcome: Outcome) -> None:
+async def _kill(running: _Run) -> None:
     """Kill until it was done often enough; services are started again by their supervisor, servers here."""
+    plan, box = running.plan, running.box
+    chance = random.Random(plan.seed)  # noqa: S311 - the same kills for the same seed
     servers = ("postgres", "kafka") if plan.kafka else ("postgres",)
+    began = time.monotonic()
     for n in range(plan.kills):
         await asyncio.sleep(chance.uniform(*plan.pause_seconds))
         # Each server every so often: what restarts in seconds must not be all that is ever seen.
         victim = servers[n // 6 % len(servers)] if n % 6 == 5 else chance.choice(SERVICES)  # noqa: PLR2004
-        outcome.kills[victim] += 1
+        running.outcome.kills[victim] += 1
         if victim == "postgres" and box.postgres is not None:
             await box.postgres.kill()
             await asyncio.sleep(chance.uniform(0, 0.5))
@@ -111,32 +171,51 @@ async def _kill(box: Box, plan: Plan, chance: random.Random, outcome: Outcome) -
             while box.family.children[victim].pid is None:  # noqa: ASYNC110 - it is between two lives
                 await asyncio.sleep(0.05)
             box.family.children[victim].kill()
+        if (n + 1) % 25 == 0 or n + 1 == plan.kills:
+            took = time.monotonic() - began
+            plan.say(f"{n + 1} of {plan.kills} kills in {took:.0f} s, {running.fed.told} events told")
 
 
-async def _settle(box: Box, plan: Plan, fed: Fed, outcome: Outcome) -> None:
+async def _settle(running: _Run, clock: FastClock) -> None:
     """Wait until nothing is left to find, or the time for it is over."""
-    engine = engine_for(box.database_url, pool_size=1)
-    deadline = time.monotonic() + plan.settle_seconds
-    try:
-        async with aiohttp.ClientSession() as http:
-            async with http.post(f"{box.urls['sandbox']}/_sandbox/settle") as answer:
-                await answer.read()
-            while True:
-                truth = await truth_of(http, box.urls["sandbox"])
-                async with engine.begin() as connection:
-                    ledger = await read_ledger(connection)
-                async with engine.begin() as connection:
-                    wrong = list(await differences(connection))
-                outcome.findings = audit(ledger, truth, fed.accepted)
-                if wrong:
-                    outcome.findings.append(Finding("P9", "figures that differ", len(wrong), str(wrong[0])))
-                if fed.refused:
-                    outcome.findings.append(Finding("P11", "refused", len(fed.refused), fed.refused[0]))
-                if not outcome.findings or time.monotonic() > deadline:
-                    break
-                await asyncio.sleep(0.5)
-        outcome.messages = len(ledger.messages)
-        outcome.states = Counter(state for state, _ in ledger.messages.values())
-        outcome.dispatched = len(truth)
-    finally:
-        await engine.dispose()
+    box, outcome = running.box, running.outcome
+    deadline = time.monotonic() + running.plan.settle_seconds
+    await _post(running, "settle")
+    left, since, turned = -1, time.monotonic(), False
+    while True:
+        still = await _judge(running)
+        if not outcome.findings or time.monotonic() > deadline:
+            return
+        if still != left:
+            left, since = still, time.monotonic()
+        elif not turned and time.monotonic() > since + STANDSTILL_SECONDS:
+            running.plan.say(f"{left} messages have not ended: the dealers get well, and the days pass")
+            await _post(running, "faults?replace=1")
+            await box.set_clock(FastClock(clock.now(), time.time(), DAYS_PASS))
+            turned = True
+        await asyncio.sleep(0.5)
+
+
+async def _judge(running: _Run) -> int:
+    """Note what is wrong just now; return how many messages have not ended."""
+    outcome, fed = running.outcome, running.fed
+    truth = await truth_of(running.http, running.box.urls["sandbox"])
+    async with running.engine.begin() as connection:
+        ledger = await read_ledger(connection)
+    async with running.engine.begin() as connection:
+        wrong = list(await differences(connection))
+    outcome.findings = audit(ledger, truth, fed.accepted, numbers=fed.numbers, blind=outcome.blind)
+    if wrong:
+        outcome.findings.append(Finding("P9", "figures that differ", len(wrong), str(wrong[0])))
+    if fed.refused:
+        outcome.findings.append(Finding("P11", "refused", len(fed.refused), fed.refused[0]))
+    outcome.messages = len(ledger.messages)
+    outcome.states = Counter(state for state, _ in ledger.messages.values())
+    outcome.dispatched = Counter(row["dealer"] for row in truth)
+    outcome.unknown = Counter(attempt.dealer for attempt in ledger.attempts if claims_nothing(attempt))
+    return sum(not final for _, final in ledger.messages.values())
+
+
+async def _post(running: _Run, what: str) -> None:
+    async with running.http.post(f"{running.box.urls['sandbox']}/_sandbox/{what}", json={}) as answer:
+        answer.raise_for_status()

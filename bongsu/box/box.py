@@ -256,10 +256,12 @@ class Box:
     async def _until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_WITHIN.total_seconds()
+        before = {name: child.restarts for name, child in self.family.children.items()}
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as http:
             for name, url in self.urls.items():
                 while not await _is_ready(http, url):
-                    if loop.time() > deadline or self.family.children[name].restarts > 3:  # noqa: PLR2004 - gives up
+                    restarts = self.family.children[name].restarts - before[name]
+                    if loop.time() > deadline or restarts > 3:  # noqa: PLR2004 - gives up
                         raise BoxFailed(f"{name} did not become ready; the end of its log:\n{self.tail(name)}")
                     await asyncio.sleep(0.05)
 

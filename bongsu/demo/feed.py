@@ -24,6 +24,8 @@ class Fed:
     told: int = 0
     accepted: list[str] = field(default_factory=list)
     """ids of the messages that 202 answers named"""
+    numbers: dict[str, str] = field(default_factory=dict)
+    """recipients, and the id of the latest message that an answer named for them"""
     refused: list[str] = field(default_factory=list)
     """titles of problems"""
     repeated: int = 0
@@ -64,6 +66,8 @@ async def _tell(http: aiohttp.ClientSession, url: str, occurrence: Occurrence, f
                 if answer.status == HTTPStatus.ACCEPTED:
                     fed.told += 1
                     fed.accepted += [message["id"] for message in said["messages"]]
+                    number = occurrence.event["data"]["recipient"]["phone"].replace("-", "")
+                    fed.numbers.update((number, message["id"]) for message in said["messages"])
                     return
                 retry = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.CONFLICT
                 if not retry:
