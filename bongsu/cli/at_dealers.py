@@ -44,6 +44,8 @@ class Desk:
         """Return a template by our code."""
         if code not in self.templates:
             raise BongsuError(f"no template {code!r} is active: `bongsu apply` loads them from files")
+        if self.templates[code].kind == "brand":
+            raise BongsuError(f"{code!r} is a brand message, which nobody inspects")
         return self.templates[code]
 
     def routes(self, where: Where) -> list[Route]:
