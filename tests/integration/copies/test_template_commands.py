@@ -75,7 +75,7 @@ async def test_a_template_is_registered_submitted_rejected_and_approved(world: W
     assert (told["nhn"]["status"], told["nhn"]["comments"][-1]) == ("rejected", WORDS)
     assert told["luna"]["status"] == "approved"
     assert [row["dealer"] for row in await shell.read("list", "--dealer", "luna")] == ["luna"]
-    assert WORDS.split()[0] in (await shell.run("list")).stdout
+    assert WORDS.split(maxsplit=1)[0] in (await shell.run("list")).stdout
 
 
 async def test_one_dealer_that_refuses_does_not_keep_the_others_from_it(shell: Shell) -> None:

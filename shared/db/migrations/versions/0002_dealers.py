@@ -61,7 +61,7 @@ CREATE TABLE receipt_pace (
     last_at timestamptz NOT NULL,
     CONSTRAINT receipt_pace_pkey PRIMARY KEY (dealer, channel)
 ) WITH (fillfactor = 50);
-COMMENT ON COLUMN receipt_pace.lag_seconds IS 'how long after its attempt a receipt comes: a slowly moving 99th percentile, rule time'
+COMMENT ON COLUMN receipt_pace.lag_seconds IS 'how long after its attempt a receipt comes: a high percentile, rule time'
 """
 
 
