@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 def draft_of(template: Template, dealer: str, *, name: str, category: str, secure: bool) -> TemplateDraft:
     """Return ``template`` as ``dealer`` is asked to register it, with its variables as they stand.
 
-    Raises ``TemplateCallFailed`` for what bongsu registers at no dealer: an image, a link of the whole message.
+    Raises ``TemplateCallFailed`` for what bongsu registers at no dealer: a brand message, an image, a link of the whole
+    message.
     """
+    if template.kind == "brand":
+        raise TemplateCallFailed("invalid_request", "a brand message is registered nowhere: nobody inspects it")
     for what, there in (
         ("an image", template.has_image or (template.highlight is not None and template.highlight.thumbnail)),
         ("a representative link", template.link is not None),

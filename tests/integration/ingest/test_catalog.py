@@ -24,6 +24,24 @@ async def test_a_rule_loaded_meanwhile_is_followed(ingest: Ingest, tmp_path: Pat
     assert [m.rule for m in msgspec.json.decode(outcome.response, type=Answer).messages] == ["opened"]
 
 
+SALE = """
+templates: [{code: SALE, kind: brand, text: "[봉수상점] 겨울 세일"}]
+rules: [{name: sale, on: sale.started, category: advertising, send: {template: SALE}}]
+"""
+
+
+async def test_a_brand_message_begins_over_its_own_channel(ingest: Ingest, tmp_path: Path) -> None:
+    (tmp_path / "sale.yaml").write_text(SALE, encoding="utf-8")
+    await apply_directory(ingest.engine, tmp_path, now=ingest.clock.now())
+    await ingest.intake.rules.refresh()
+    assert isinstance(await ingest.intake.take(make_event(type="sale.started"), None), Stored)
+    async with ingest.engine.connect() as connection:
+        rows = await connection.execute(text("SELECT channel, category FROM messages"))
+        assert rows.all() == [("friendtalk", "advertising")]
+        steps = await connection.execute(text("SELECT channel FROM transitions ORDER BY seq"))
+        assert list(steps.scalars()) == [None, "friendtalk"]
+
+
 async def test_rules_are_bound_anew_only_when_they_changed(ingest: Ingest) -> None:
     planner = ingest.intake.rules.planner
     await ingest.intake.rules.refresh()
