@@ -232,7 +232,7 @@ DOUBT = (
         SENDER,
         " is Means.REPLAY and case.replays_at is None:",
         " is Means.REPLAY:",
-        f"{SENDING}/test_doubt.py::test_a_replay_keeps_the_hours_of_rest_and_the_deadline",
+        f"{SENDING}/test_safeguards.py::test_a_replay_that_the_dealer_would_still_know_waits_for_the_morning",
     ),
     _one(
         "a replay's last check: deadline",
@@ -342,14 +342,6 @@ RECEIVED = (
         f"{SENDING}/test_receipts.py::test_a_failure_is_asked_about_once_more",
     ),
     _one(
-        "an answer that comes late",
-        "a refusal of an attempt that ended meanwhile moves the message, which is on its way as a text",
-        SENDER,
-        "            case Refused() | NotTaken() if attempt.state not in OPEN_ATTEMPTS:\n",
-        "            case Refused() | NotTaken() if attempt.n < 0:\n",
-        f"{SENDING}/test_sender.py::test_an_answer_to_an_attempt_that_ended_meanwhile_changes_nothing",
-    ),
-    _one(
         "an unknown code is no success",
         "a code that a dealer invents tomorrow is a delivery",
         "shared/dealers/codes.py",
@@ -382,7 +374,7 @@ ROUTES = (
         "shared/sending/stop_store.py",
         " AND probe_at <= :now\n",
         "\n",
-        f"{SENDING}/test_stops.py::test_replicas_send_one_probe_between_them",
+        f"{SENDING}/test_safeguards.py::test_of_two_that_saw_a_probe_due_one_sends_it",
     ),
     Safeguard(
         "only certain failures move: a doubt stays",

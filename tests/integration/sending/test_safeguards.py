@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from shared.config import Config
 from shared.db.engine import engine_for
-from shared.dealers.base import LookupMeans, NotFound
+from shared.dealers.base import LookupMeans, NotFound, Refused
+from shared.sending.stop_store import load_stops, take_probe
 from tests.integration.sending.test_door import BODY, door
 from tests.integration.sending.test_sender import waits_for_a_lock
 from tests.integration.sending.world import FakeDealer, Insert, World, build
@@ -82,6 +84,21 @@ async def test_what_was_settled_meanwhile_is_not_replayed(world: World, insert: 
     assert world.dealer.calls == [1]
 
 
+async def test_a_replay_that_the_dealer_would_still_know_waits_for_the_morning(world: World, insert: Insert) -> None:
+    """Lost at five to nine, and due again at five past: the dealer's memory is no reason not to, the hours are."""
+    world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
+    [message] = await insert()
+    world.clock.pass_(hours=8, minutes=55)
+    world.dealer.lose = lambda _: False
+    await world.sender(await world.jobs())
+    world.dealer.lose = lambda _: None
+    world.clock.pass_(minutes=10)
+    assert await world.reconciler() == 1
+    assert world.dealer.calls == [1]
+    [attempt] = await world.attempts(message)
+    assert attempt["check_at"] - world.clock.now() == timedelta(hours=10, minutes=55)
+
+
 async def test_what_a_dealer_took_never_moves_though_it_failed(world: World, insert: Insert, config: Config) -> None:
     """A reported failure may be taken back, and then two dealers had delivered."""
     raw = config.model_dump(by_alias=True, mode="json")
@@ -103,6 +120,17 @@ async def test_what_a_dealer_took_never_moves_though_it_failed(world: World, ins
     row = await both.message(message)
     assert (row["state"], row["dealer"], row["reason"]) == ("failed", "solapi", "template_mismatch")
     assert backup.calls == []
+
+
+async def test_of_two_that_saw_a_probe_due_one_sends_it(world: World, insert: Insert) -> None:
+    await insert(5)
+    world.dealer.answer = lambda _: Refused("no_balance", "402")
+    await world.sender(await world.jobs())
+    await world.execute("UPDATE stops SET probe_at = now() - interval '1 second'")
+    async with world.engine.begin() as connection:
+        [stop] = (await load_stops(connection)).values()  # what both read, before either asked
+        asked = [await take_probe(connection, stop, world_now=world.sender.world.now()) for _ in range(2)]
+    assert asked == [True, False]
 
 
 async def test_a_receipt_that_could_not_be_stored_is_not_answered_as_if(world: World) -> None:
