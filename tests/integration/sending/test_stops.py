@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +14,20 @@ from shared.dealers.base import Ambiguous, NotTaken, Refused
 from shared.ids import MessageId
 from shared.sending.stop_store import lift, load_stops
 from shared.sending.stops import FEW, FEW_CALLS, Scope, StopKey
-from tests.integration.sending.world import FakeDealer, Insert, World, build
+from tests.integration.sending.world import FakeDealer, HandClock, Insert, World, build
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Stand still in the world as well: a probe is due when a test says so."""
+    still = HandClock(datetime.now(UTC))
+    return build(world.engine, world.dealer, world.config, world.vault, world.clock, world_clock=still)
+
+
+def later(world: World) -> None:
+    """Let the world go on until every probe is due."""
+    assert isinstance(world.world_clock, HandClock)
+    world.world_clock.pass_(hours=1)
 
 
 async def states(world: World, messages: list[MessageId]) -> Counter[tuple[str, str | None]]:
@@ -56,7 +70,7 @@ async def test_a_probe_that_succeeds_lets_the_others_go(world: World, insert: In
     messages = await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
     await world.sender(await world.jobs())
-    await world.execute("UPDATE stops SET probe_at = now() - interval '1 second'")
+    later(world)
     sizes = len(world.dealer.calls)
     await go_on(world)  # still nothing on the account
     assert world.dealer.calls[sizes:] == [1]
@@ -64,7 +78,7 @@ async def test_a_probe_that_succeeds_lets_the_others_go(world: World, insert: In
     world.dealer.answer = lambda _: None
     await go_on(world)
     assert world.dealer.calls[sizes:] == [1], "the next probe waits for its time"
-    await world.execute("UPDATE stops SET probe_at = now() - interval '1 second'")
+    later(world)
     await go_on(world)
     await go_on(world)
     assert await states(world, messages) == {("failed", None): FEW, ("sent", None): 20 - FEW}
@@ -76,7 +90,7 @@ async def test_replicas_send_one_probe_between_them(world: World, insert: Insert
     await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
     await world.sender(await world.jobs())
-    await world.execute("UPDATE stops SET probe_at = now() - interval '1 second'")
+    later(world)
     sizes = len(world.dealer.calls)
     replica = world.replica()
     await LetGo(world.sender)()
@@ -121,7 +135,9 @@ def two_ways(world: World, config: Config) -> tuple[World, FakeDealer]:
     for dealer in raw["dealers"].values():
         dealer["credentials"] = {}
     changed = Config.model_validate(raw)
-    return build(world.engine, world.dealer, changed, world.vault, world.clock, backup), backup
+    return build(
+        world.engine, world.dealer, changed, world.vault, world.clock, backup, world_clock=world.world_clock
+    ), backup
 
 
 async def test_what_was_certainly_not_taken_moves_to_another_dealer(

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.catalog.repository import save_templates
 from shared.catalog.template import Template
+from shared.clock import Clock, SystemClock
 from shared.config import Config
 from shared.contracts.states import Category, Channel, Lane, MessageState
 from shared.crypto import Vault
@@ -240,14 +241,18 @@ class World:
     sender: Sender
     receipts: Receipts
     reconciler: Reconciler
+    world_clock: Clock = field(default_factory=SystemClock)
+    """what dealers' troubles last by"""
 
     def replica(self, engine: AsyncEngine | None = None) -> World:
         """Return the same with nothing in its memory."""
-        return build(engine or self.engine, self.dealer, self.config, self.vault, self.clock)
+        return build(
+            engine or self.engine, self.dealer, self.config, self.vault, self.clock, world_clock=self.world_clock
+        )
 
     def configured(self, config: Config) -> World:
         """Return the same with another configuration."""
-        return build(self.engine, self.dealer, config, self.vault, self.clock)
+        return build(self.engine, self.dealer, config, self.vault, self.clock, world_clock=self.world_clock)
 
     async def push(self, *keys: str, by_id_alone: bool = False) -> None:
         """Let the dealer push receipts for ``keys``."""
@@ -288,12 +293,19 @@ class World:
 
 
 def build(
-    engine: AsyncEngine, dealer: FakeDealer, config: Config, vault: Vault, clock: HandClock, *others: FakeDealer
+    engine: AsyncEngine,
+    dealer: FakeDealer,
+    config: Config,
+    vault: Vault,
+    clock: HandClock,
+    *others: FakeDealer,
+    world_clock: Clock | None = None,
 ) -> World:
     """Wire the parts as the dispatcher does."""
     dealers: dict[str, Dealer] = {each.name: each for each in (dealer, *others)}
     limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
-    sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5)
+    world_clock = world_clock or SystemClock()
+    sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5, world_clock)
     return World(
         engine=engine,
         dealer=dealer,
@@ -304,6 +316,7 @@ def build(
         sender=sender,
         receipts=Receipts(sender),
         reconciler=Reconciler(sender),
+        world_clock=world_clock,
     )
 
 
