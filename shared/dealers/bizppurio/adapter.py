@@ -45,6 +45,7 @@ from shared.dealers.bizppurio.gateway import Gateway, body
 from shared.dealers.bizppurio.reports import reports_of
 from shared.dealers.codes import CodeTable, Meaning, load_table
 from shared.dealers.http import Answer, Lost, NotReached, Outcome
+from shared.dealers.printable import printable
 from shared.dealers.telemetry import UNREADABLE_RECEIPTS
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ class Bizppurio(Dealer):
         for item in items:
             given = wire.read_item(item)
             # what says nothing is acknowledged as well: it would come again until it kept all else away
-            if (identifier := wire.printable(given.get("MSGID"))) is not None:
+            if (identifier := printable(given.get("MSGID"))) is not None:
                 ids.append(identifier)
             reports += self._reports(given, item)
         return Pulled(reports, "\n".join(ids)) if ids else None

@@ -9,6 +9,7 @@ from shared.contracts.keys import read_request_key, request_key
 from shared.contracts.states import Channel
 from shared.dealers.base import Report
 from shared.dealers.bizppurio import wire
+from shared.dealers.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,7 +75,7 @@ def reports_of(given: Mapping[str, Any], raw: bytes, meaning_of: ReadCode) -> li
 
 def _id_of(given: Mapping[str, Any], name: str) -> str | None:
     """Return an id, unless it holds the recipient's number: others who send by the account make such keys."""
-    value, phone = wire.printable(given.get(name)), given.get("PHONE")
+    value, phone = printable(given.get(name)), given.get("PHONE")
     holds = value is not None and isinstance(phone, str) and bool(phone) and phone in value
     return None if holds else value
 

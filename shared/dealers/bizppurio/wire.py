@@ -16,6 +16,7 @@ import msgspec
 from shared.clock import SEOUL
 from shared.contracts.states import Channel
 from shared.dealers.base import AlimTalk, BrandMessage, Button, Item, Links, Outgoing, QuickReply, Text
+from shared.dealers.printable import printable
 from shared.text import LMS_BYTES, SMS_BYTES, byte_length, uncarried
 
 if TYPE_CHECKING:
@@ -291,11 +292,6 @@ def code_of(value: object) -> str:
     """Return a code, which may come as a number or as text, or an empty text."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if re.fullmatch(r"\w{1,32}", text, re.ASCII) else ""
-
-
-def printable(value: object) -> str | None:
-    """Return an id fit to be kept: ASCII without spaces, at most 100 characters; None for anything else."""
-    return value if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,100}", value) else None
 
 
 def _trimmed(value: object) -> object:

@@ -16,6 +16,7 @@ from shared.dealers.codes import Meaning
 from shared.dealers.http import Answer, Lost, NotReached, Outcome
 from shared.dealers.popbill import wire
 from shared.dealers.popbill.gateway import Gateway, NoToken, Service, code_of, error_code_of
+from shared.dealers.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,7 @@ class Lookup:
             delivered = reason = None  # Popbill's counts say otherwise: neither is believed
         return Report(
             request_key=attempt.request_key,
-            dealer_message_id=wire.printable(sent.receipt_num) or attempt.dealer_message_id,
+            dealer_message_id=printable(sent.receipt_num, 40) or attempt.dealer_message_id,
             delivered=delivered,
             code=code,
             reason=reason,

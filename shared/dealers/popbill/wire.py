@@ -15,6 +15,7 @@ from shared.clock import SEOUL
 from shared.contracts.states import Channel
 from shared.dealers.base import AlimTalk, BrandMessage, Button, ImageUse, Outgoing, Refused, Text
 from shared.dealers.popbill.gateway import JSON, Service
+from shared.dealers.printable import printable
 from shared.text import LMS_BYTES, SMS_BYTES, SUBJECT_BYTES, byte_length, uncarried
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def read(body: bytes, type_: type[_T]) -> _T:
 def read_receipt_num(body: bytes) -> str | None:
     """Return the receipt number of a request that was taken, or None where the answer gives none."""
     try:
-        return printable(read(body, _Receipt).receipt_num)
+        return printable(read(body, _Receipt).receipt_num, 40)
     except Unreadable:
         return None
 
@@ -339,12 +340,6 @@ def _counted(succeeded: str, failed: str) -> bool | None:
     if succeeded not in {"", "0"}:
         return True
     return False if failed not in {"", "0"} else None
-
-
-def printable(value: object) -> str | None:
-    """Return an id fit to be kept: ASCII without spaces, at most 40 characters; None for anything else."""
-    fits = isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,40}", value)
-    return str(value) if fits else None
 
 
 def moment(value: object) -> datetime | None:

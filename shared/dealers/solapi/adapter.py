@@ -40,6 +40,7 @@ from shared.dealers.base import (
     Uploaded,
 )
 from shared.dealers.codes import CodeTable, Meaning, load_table
+from shared.dealers.printable import printable
 from shared.dealers.solapi import wire
 from shared.dealers.solapi.check import check_channels, check_numbers
 from shared.dealers.solapi.content import ALIMTALK_CHARACTERS, refusal_of
@@ -157,7 +158,7 @@ class Solapi(Dealer):
         outcome = await self._gateway.call_signing_again("POST", *_GROUPS, body=wire.NEW_GROUP)
         if isinstance(outcome, Answer) and outcome.status == HTTPStatus.OK:
             try:
-                handle = wire.printable(wire.read_group(outcome.body).group_id)
+                handle = printable(wire.read_group(outcome.body).group_id)
             except wire.Unreadable:
                 handle = None
             return handle or NotTaken("dealer_unavailable", detail="no group id in the answer")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from shared.dealers.http import Answer
-from shared.dealers.solapi import wire
+from shared.dealers.printable import printable
 from shared.dealers.solapi.content import BUTTONS, QUICK_REPLIES
 from shared.dealers.solapi.gateway import code_of
 from shared.dealers.templates import (
@@ -107,9 +107,7 @@ class SolapiTemplates(TemplateApi):
         if known is None:
             body = msgspec.json.encode({**fields, "channelId": sender_key})
             made: _Template = _read(await self._gateway.call("POST", *_TEMPLATES, body=body), _Template)
-            return wire.printable(made.template_id) or _failed(
-                "dealer_error", "registered, and its code cannot be read"
-            )
+            return printable(made.template_id) or _failed("dealer_error", "registered, and its code cannot be read")
         if known.status not in _CHANGEABLE:
             _failed("not_permitted", f"a template that is {known.status} is not changed")
         _read(await self._gateway.call("PUT", *_TEMPLATES, known.code, body=msgspec.json.encode(fields)), None)
@@ -171,7 +169,7 @@ def _read(outcome: object, kind: Any) -> Any:  # noqa: ANN401 - as ``kind``
 def _copy(template: _Template) -> TemplateCopy | None:
     """Return a template as SOLAPI has it; None for one whose id or state cannot be told."""
     status = _STATUS.get(template.status) if isinstance(template.status, str) else None
-    if status is None or wire.printable(template.template_id) is None:
+    if status is None or printable(template.template_id) is None:
         return None
     said = sorted(template.comments or (), key=lambda each: str(each.date_created or ""))
     return TemplateCopy(

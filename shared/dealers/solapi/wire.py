@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from shared.contracts.states import Channel
+from shared.dealers.printable import printable
 from shared.dealers.solapi.content import IMAGE_ID, KEY_FIELD, TYPES, message_of
 
 if TYPE_CHECKING:
@@ -272,12 +273,6 @@ def read_item(item: msgspec.Raw) -> tuple[Message, str | None]:
 def digits(number: str) -> str:
     """Return a telephone number without what stands between its digits."""
     return re.sub(r"\D", "", number)
-
-
-def printable(value: object) -> str | None:
-    """Return an id fit to be kept: ASCII without spaces, at most 100 characters; None for anything else."""
-    fits = isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,100}", value)
-    return str(value) if fits else None
 
 
 def _moment(text: str) -> datetime | None:

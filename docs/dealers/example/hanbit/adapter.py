@@ -37,6 +37,7 @@ from shared.dealers.base import (
 )
 from shared.dealers.codes import CodeTable, load_table
 from shared.dealers.http import Answer, Http, Lost, NotReached, Outcome, Query
+from shared.dealers.printable import printable
 from shared.dealers.telemetry import UNREADABLE_RECEIPTS
 
 from . import wire
@@ -242,7 +243,7 @@ class Hanbit(Dealer):
             reason=meaning.reason,
             detail=meaning.text,
             at=told.at,
-            event_id=wire.printable(told.event_id),
+            event_id=printable(told.event_id, 64),
             raw=raw,
         )
 

@@ -11,6 +11,7 @@ import msgspec
 from shared.clock import SEOUL
 from shared.contracts.states import Channel
 from shared.dealers.base import AlimTalk, Button, Outgoing, QuickReply, Refused, Text
+from shared.dealers.printable import printable
 from shared.text import LMS_BYTES, SMS_BYTES, SUBJECT_BYTES, byte_length, uncarried
 
 if TYPE_CHECKING:
@@ -148,12 +149,12 @@ class Told(msgspec.Struct, rename="camel"):
     @property
     def key(self) -> str | None:
         """Return our key."""
-        return printable(self.client_key)
+        return printable(self.client_key, 64)
 
     @property
     def id(self) -> str | None:
         """Return Hanbit's id."""
-        return printable(self.message_id)
+        return printable(self.message_id, 64)
 
     @property
     def result(self) -> str:
@@ -257,9 +258,3 @@ def code_of(value: object) -> str:
     """Return a code fit to be kept: four digits, as text or number; else an empty text."""
     text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     return text if re.fullmatch(r"\d{4}", text, re.ASCII) else ""
-
-
-def printable(value: object) -> str | None:
-    """Return an id fit to be kept: ASCII without spaces, at most 64 characters; None for anything else."""
-    fits = isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,64}", value)
-    return str(value) if fits else None
