@@ -138,7 +138,7 @@ class Reconciler:
         rarest = max(timedelta(hours=2), (book.now - attempt.opened_at) / 4)  # what took days will not come in a minute
         again = book.now + backoff(expected, rarest, attempt.checks, self.sender.jitter())
         last = attempt.opened_at + receipt_deadline(dealer, attempt)
-        return min(again, last) if last > book.now else again
+        return min(again, last if last > book.now else book.now + timedelta(hours=2))
 
     def _open(self, book: Book, attempt: Attempt) -> OpenAttempt:
         message = book.messages[attempt.message_id]

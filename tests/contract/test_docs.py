@@ -132,7 +132,7 @@ def test_the_configuration_that_is_shown_can_be_used(tmp_path: Path, monkeypatch
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     for name in re.findall(r"\$\{(\w+)\}", shown):
-        monkeypatch.setenv(name, "made-up")
+        monkeypatch.setenv(name, "made-up-and-long-enough")
     path = tmp_path / "bongsu.yaml"
     path.write_text(shown, encoding="utf-8")
     assert set(build_dealers(load_config(path))) == {"solapi"}

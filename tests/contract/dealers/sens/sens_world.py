@@ -36,7 +36,7 @@ async def adapter_of(sandbox: Sandbox, **changed: str) -> AsyncIterator[Sens]:
             base_url=sandbox.url_of("sens"),
             urls={},
             credentials=credentials() | changed,
-            timeout_seconds=0.5,
+            timeout_seconds=1.5,
             batch=1000,
             now=lambda: datetime.now(UTC),
         )
