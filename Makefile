@@ -18,7 +18,7 @@ $(READY): requirements/dev.lock pyproject.toml
 
 setup: $(READY) ## install everything into .venv
 
-demo: $(READY) ## a shop's day in about a minute: embedded Postgres and bus, sandbox with faults, a report
+demo: $(READY) ## a shop's day in under two minutes: embedded Postgres and bus, three dealers in the sandbox, a report
 	$(BIN)/bongsu demo
 
 kafka-tools:

@@ -16,7 +16,7 @@ SENDER_NUMBER = "0212345678"
 SENDER_KEYS = {"solapi": "KA01PF-bongsu-shop", "sens": "@bongsu-shop"}
 """as each dealer writes them; Kakao's own are 40 characters"""
 
-INDEX_LAG_SECONDS = 5.0
+INDEX_LAG_SECONDS = 3.0
 """The sandbox's indexes lag by less than a second of the world; a real one's minutes are days of a fast clock."""
 
 AN_INDEX = timedelta(minutes=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from rich.text import Text
 from bongsu.audit import Finding
 from bongsu.cli.output import print_message
 from bongsu.demo.feed import Fed
+from bongsu.demo.outage import DOWN, FROM, UNTIL, Hour, Stopped
+from shared.clock import SEOUL
 
 _REASONS = {
     "not_kakao_user": "has no KakaoTalk",
@@ -25,6 +28,9 @@ _REASONS = {
     "template_mismatch": "the text differs from the inspected template",
     "handset_unreachable": "phone switched off or out of reach",
     "no_subscriber": "number not in service",
+    "invalid_phone": "no number that the dealer takes",
+    "invalid_request": "the dealer found fault with the request",
+    "unknown": "a code that no table of ours has",
     "result_timeout": "no receipt ever came",
     "expired": "its deadline passed",
 }
@@ -32,7 +38,7 @@ _PROMISES = (
     ("P1", "nothing lost: every accepted message has exactly one end"),
     ("P2", "nothing twice: nobody got a message twice over a channel"),
     ("P3", "delivered means that it arrived, and what arrived is called delivered"),
-    ("P4", "the dealer's limit held in every sliding second"),
+    ("P4", "each dealer's limit held in every sliding second"),
     ("P6", "nothing was sent in the hours of rest"),
     ("P8", "receipts late, repeated, contradictory: the ends are what happened"),
     ("P9", "the figures equal a recount of the ledger, to the unit"),
@@ -51,7 +57,11 @@ class Report:
     costs: dict[str, Any]
     explained: list[dict[str, Any]]
     sandbox: dict[str, Any]
+    hours: dict[str, dict[int, Hour]]
+    """AlimTalks by dealer and hour of the day"""
+    stopped: list[Stopped]
     limit: int
+    """of each dealer"""
     findings: list[Finding]
     seconds: float = 0.0
     restarts: int = 0
@@ -61,8 +71,9 @@ def print_report(console: Console, report: Report) -> int:
     """Print ``report``; return 1 if a promise is broken, else 0."""
     _figures(console, report)
     _failures(console, report)
+    _outage(console, report)
     _heatmap(console, report)
-    console.print("\n[bold]Three messages, explained[/] (bongsu explain ID)\n")
+    console.print(f"\n[bold]{len(report.explained)} messages, explained[/] (bongsu explain ID)\n")
     for message in report.explained:
         print_message(message, console)
         console.print()
@@ -112,9 +123,34 @@ def _failures(console: Console, report: Report) -> None:
     for column in ("channel", "reason", "in words"):
         table.add_column(column)
     table.add_column("attempts", justify="right")
-    for row in report.reasons["reasons"][:12]:
-        table.add_row(row["channel"], row["reason"], _REASONS.get(row["reason"], ""), f"{row['n']:,}")
+    counted: Counter[tuple[str, str]] = Counter()
+    for row in report.reasons["reasons"]:
+        counted[row["channel"], row["reason"]] += row["n"]
+    for (channel, reason), n in counted.most_common(12):
+        table.add_row(channel, reason, _REASONS.get(reason, ""), f"{n:,}")
     console.print(table)
+
+
+def _outage(console: Console, report: Report) -> None:
+    """Show around noon what went through whom, and what the stop of the dealer that went down did."""
+    console.print(f"\n[bold]AlimTalks by dealer and hour[/]; {DOWN} was down from {FROM}:00 to {UNTIL}:00\n")
+    console.print(Text("      " + "".join(f"{dealer:^24}" for dealer in report.hours).rstrip(), style="dim"))
+    columns = "   sent  delv fail moved"
+    console.print(Text("      " + columns * len(report.hours), style="dim"))
+    for hour in range(FROM - 2, UNTIL + 2):
+        line = Text(f"{hour}:00 ")
+        for dealer, hours in report.hours.items():
+            is_down = dealer == DOWN and FROM <= hour < UNTIL
+            figures = hours.get(hour, Hour())
+            line.append(f"{figures.sent:>7}{figures.delivered:>6}{figures.failed:>5}", style="red" if is_down else "")
+            line.append(f"{figures.moved or '·':>6}", style="yellow" if figures.moved else "dim")
+        console.print(line)
+    console.print()
+    for stopped in report.stopped:
+        closed = f"let go at {stopped.closed.astimezone(SEOUL):%H:%M}" if stopped.closed else "still is"
+        why = _REASONS.get(stopped.reason, stopped.reason)
+        opened = f"{stopped.opened.astimezone(SEOUL):%H:%M}"
+        console.print(f"{stopped.dealer} was stopped at {opened} ({why}) and {closed}", highlight=False)
 
 
 def _heatmap(console: Console, report: Report) -> None:
@@ -154,7 +190,7 @@ def _verdict(console: Console, report: Report) -> int:
     faults = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in sorted(counted.items()) if n)
     console.print(
         f"\n[dim]The sandbox sent {report.sandbox['dispatched']:,} messages, at most"
-        f" {report.sandbox['max_in_a_second']} in a second (limit {report.limit}). {faults}.[/]",
+        f" {report.sandbox['max_in_a_second']} in a second through one dealer (limit {report.limit}). {faults}.[/]",
         highlight=False,
     )
     console.print(f"[dim]Took {report.seconds:.0f} s.[/]", highlight=False)

@@ -26,23 +26,28 @@ from bongsu.audit import Finding, audit, read_ledger
 from bongsu.box import Box, BoxOptions
 from bongsu.demo.day import Occurrence, a_day
 from bongsu.demo.feed import Fed, feed
+from bongsu.demo.outage import DOWN, FROM, UNTIL, StopWatch, by_hour
 from bongsu.demo.report import Report, print_report
 from services.metrics.repository import differences
 from shared.clock import SEOUL, FastClock
 from shared.db.engine import engine_for
 
-OPENS_AT = 6
+OPENS_AT = 8
 """the hour in Seoul at which the day begins"""
-LASTS = timedelta(hours=18)
+LASTS = timedelta(hours=16)
 """until midnight; then the night passes, so that what waited for the morning goes out"""
-ENDS_AFTER = timedelta(hours=26.5)
+ENDS_AFTER = timedelta(hours=24.5)
 """half past eight the next morning"""
-HEAD_START_SECONDS = 9
+HEAD_START_SECONDS = 12
 """world time that starting takes: the day begins when the system is up"""
-SETTLE_SECONDS = 30
+SETTLE_SECONDS = 45
 QUIET = ("21:00", "08:00")
+SHARES = {"nhn": 25, "solapi": 60, "popbill": 15}
+"""of the AlimTalks, by dealer; texts go through the first"""
 
 _COUNTS = text("SELECT state, final, count(*) AS n FROM messages GROUP BY 1, 2")
+_LOOK_EVERY = 0.1  # seconds: stops, of which one moment is two minutes of the day
+_COUNT_EVERY = 0.5
 _STATES = ("scheduled", "queued", "sending", "uncertain", "sent", "delivered", "failed", "expired")
 _COLOURS = {"delivered": "green", "failed": "red", "expired": "red", "uncertain": "yellow"}
 
@@ -56,6 +61,11 @@ class Progress:
     events: int
     counts: Counter[str] = field(default_factory=Counter)
     note: str = ""
+    stops: StopWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Watch the stops by the same clock."""
+        self.stops = StopWatch(self.clock)
 
     def __rich__(self) -> Group:
         """Draw it."""
@@ -76,7 +86,10 @@ async def run_demo(*, events: int, seed: int, speed: float, kafka: bool, data: P
     console = Console()
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     bus = "Apache Kafka" if kafka else "the embedded bus"
-    console.print(f"[bold]bongsu demo[/]: a shop's day on Postgres, {bus} and a dealer sandbox with every fault on\n")
+    console.print(
+        f"[bold]bongsu demo[/]: a shop's day on Postgres, {bus} and a sandbox that plays three dealers with every fault"
+        f" on,\nof which {DOWN} is down from {FROM}:00 to {UNTIL}:00\n"
+    )
     began = time.monotonic()
     head_start = HEAD_START_SECONDS + (12 if kafka else 0)
     today = datetime.now(SEOUL).replace(hour=OPENS_AT, minute=0, second=0, microsecond=0)
@@ -87,7 +100,10 @@ async def run_demo(*, events: int, seed: int, speed: float, kafka: bool, data: P
         kafka="local" if kafka else None,
         fixed_ports=False,
         clock=str(clock),
-        sandbox_profile="rough",
+        dealers=tuple(SHARES),
+        shares=SHARES,
+        sandbox_profile="mix",
+        faults={DOWN: {"outages": {f"{today:%a} {FROM:02}:00-{UNTIL:02}:00".lower(): "cut_before"}}},
         messages_per_second=300,
         quiet_hours="-".join(QUIET),
         log_level="warning",
@@ -120,20 +136,23 @@ async def _through_the_day(box: Box, engine: AsyncEngine, day: Sequence[Occurren
             async with http.post(f"{box.urls['sandbox']}/_sandbox/settle") as answer:
                 await answer.read()
             findings = await _settle(engine, http, box, fed)
-            return await _gather(engine, http, box, fed, findings)
+            return await _gather(engine, http, box, progress, findings)
     finally:
         watching.cancel()
 
 
 async def _watch(engine: AsyncEngine, progress: Progress) -> None:
+    counted = 0.0
     while True:
         async with engine.connect() as connection:
-            rows = (await connection.execute(_COUNTS)).all()
-        counts: Counter[str] = Counter()
-        for state, _, n in rows:
-            counts[state] += n
-        progress.counts = counts
-        await asyncio.sleep(0.5)
+            await progress.stops.look(connection)
+            if time.monotonic() > counted + _COUNT_EVERY:
+                rows = (await connection.execute(_COUNTS)).all()
+                counts: Counter[str] = Counter()
+                for state, _, n in rows:
+                    counts[state] += n
+                progress.counts, counted = counts, time.monotonic()
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _settle(engine: AsyncEngine, http: aiohttp.ClientSession, box: Box, fed: Fed) -> list[Finding]:
@@ -155,7 +174,7 @@ async def truth_of(http: aiohttp.ClientSession, sandbox: str) -> list[dict[str, 
 
 
 async def _gather(
-    engine: AsyncEngine, http: aiohttp.ClientSession, box: Box, fed: Fed, findings: list[Finding]
+    engine: AsyncEngine, http: aiohttp.ClientSession, box: Box, progress: Progress, findings: list[Finding]
 ) -> Report:
     """Collect what the report shows, over the API that a user has."""
     headers = {"Authorization": f"Bearer {box.api_key}"}
@@ -171,12 +190,17 @@ async def _gather(
     if recounted:
         findings = [*findings, Finding("P9", "figures that differ from the recount", len(recounted), str(recounted[0]))]
     limit = box.options.messages_per_second
-    if sandbox["windows_exceeded"]:
-        findings = [*findings, Finding("P4", f"seconds with more than {limit} recipients", sandbox["windows_exceeded"])]
+    for dealer, sent in sandbox["by_dealer"].items():
+        if over := sent["windows_exceeded"]:
+            findings = [*findings, Finding("P4", f"seconds with more than {limit} recipients at {dealer}", over)]
     if restless := await _in_quiet_hours(engine):
         findings = [*findings, Finding("P6", "attempts opened in quiet hours", restless)]
+    async with engine.connect() as connection:
+        hours = await by_hour(connection, progress.clock)
     return Report(
-        fed=fed,
+        fed=progress.fed,
+        hours=hours,
+        stopped=progress.stops.seen,
         funnel=await get("metrics", "/v1/stats/funnel"),
         reasons=await get("metrics", "/v1/stats/reasons"),
         slots=await get("metrics", "/v1/stats/slots"),
@@ -211,8 +235,13 @@ async def _in_quiet_hours(engine: AsyncEngine) -> int:
 
 
 async def _worth_explaining(engine: AsyncEngine) -> list[str]:
-    """Pick three messages: one whose answer was lost, one that a text had to carry, one that failed."""
+    """Pick four: one that went round a dealer that was down, one whose answer was lost, one that a text had to carry,
+    one that failed.
+    """  # noqa: D205 - one sentence
     picks = (
+        """SELECT message_id FROM transitions WHERE detail ->> 'why' = 'stopped' AND state = 'queued'
+           AND message_id IN (SELECT id FROM messages WHERE state = 'delivered' AND channel = 'alimtalk')
+           ORDER BY position LIMIT 1""",
         """SELECT message_id FROM transitions WHERE state = 'uncertain'
            AND message_id IN (SELECT id FROM messages WHERE state = 'delivered') ORDER BY position LIMIT 1""",
         """SELECT id FROM messages WHERE state = 'delivered' AND channel IN ('sms', 'lms')
