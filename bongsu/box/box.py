@@ -268,6 +268,11 @@ class Box:
     def _receipt_token(self) -> str:
         return self._kept("receipt-token", lambda: secrets.token_urlsafe(24))
 
+    async def is_ready(self, name: str) -> bool:
+        """Return whether a service, or the sandbox, says that it can work."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as http:
+            return await _is_ready(http, self.urls[name])
+
     def tail(self, name: str, size: int = 1500) -> str:
         """Return the end of a child's log."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-size:]
