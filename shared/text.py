@@ -22,13 +22,17 @@ def byte_length(text: str) -> int:
 
 def uncarried(text: str) -> list[str]:
     """Return the characters of ``text`` that no carrier brings, each once, in order."""
-    found: dict[str, None] = {}
-    for character in text:
-        try:
-            character.encode("cp949")
-        except UnicodeEncodeError:
-            found[character] = None
-    return list(found)
+    if _is_carried(text):
+        return []
+    return [character for character in dict.fromkeys(text) if not _is_carried(character)]
+
+
+def _is_carried(text: str) -> bool:
+    try:
+        text.encode("cp949")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def channel_for(text: str) -> Channel:

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from shared.contracts.delivery import Delivery
 from shared.contracts.jobs import SendJob
-from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
+from shared.contracts.states import ATTEMPT_STATES, CATEGORIES, CHANNELS, LANES, MESSAGE_STATES, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
 from shared.ledger.repository import ring
 
@@ -173,13 +173,6 @@ async def read(
     return Page([_entry(row) for row in found if row.person_id is not None], upto, rows[0].waiting)
 
 
-_STATES = {state.value: state for state in MessageState}
-_ATTEMPT_STATES = {state.value: state for state in AttemptState}
-_CHANNELS = {channel.value: channel for channel in Channel}
-_LANES = {lane.value: lane for lane in Lane}
-_CATEGORIES = {category.value: category for category in Category}
-
-
 def _entry(row: Row[Any]) -> Entry:
     # Unpacked, and by tables: this runs for every transition and every reader, and names cost twice as much.
     (
@@ -194,20 +187,20 @@ def _entry(row: Row[Any]) -> Entry:
         xid=int(xid),
         position=position,
         at=at,
-        was=None if was is None else _STATES[was],
-        state=_STATES[state],
+        was=None if was is None else MESSAGE_STATES[was],
+        state=MESSAGE_STATES[state],
         final=final,
         reason=reason,
         profile=profile,
         rule=rule,
         template=template,
-        lane=_LANES[lane],
-        category=_CATEGORIES[category],
+        lane=LANES[lane],
+        category=CATEGORIES[category],
         attempt=attempt,
-        channel=None if channel is None else _CHANNELS[channel],
+        channel=None if channel is None else CHANNELS[channel],
         dealer=dealer,
-        attempt_was=None if attempt_was is None else _ATTEMPT_STATES[attempt_was],
-        attempt_state=None if attempt_state is None else _ATTEMPT_STATES[attempt_state],
+        attempt_was=None if attempt_was is None else ATTEMPT_STATES[attempt_was],
+        attempt_state=None if attempt_state is None else ATTEMPT_STATES[attempt_state],
         reason_was=reason_was,
         code=code,
         cost_krw=cost_krw,

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from shared.catalog.wording import VARIABLE, Plain, Rendered, at_most, fixed, leave_room, render
+from shared.catalog.wording import VARIABLE, Plain, Rendered, at_most, fixed, leave_room, names_in, render
 
 ADD_CHANNEL = "채널 추가"
 _FIXED_HOST = re.compile(r"https?://[^/#?\s]+([/?#][^\s]*)?")
@@ -31,6 +32,17 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @cached_property
+    def _filling(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The fields that are the same in every message, and the texts that are not."""
+        varying = {name: value for name, value in self if isinstance(value, str) and names_in(value)}
+        return {name: value for name, value in self if name not in varying}, varying
+
+    def filled(self, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the fields, their texts filled in. Raises ``KeyError`` for a missing variable."""
+        same, varying = self._filling
+        return {**same, **{name: render(value, variables) for name, value in varying.items()}}
+
 
 def _leads_to_a_fixed_host(value: str) -> str:
     if not _FIXED_HOST.fullmatch(value):
@@ -38,8 +50,16 @@ def _leads_to_a_fixed_host(value: str) -> str:
     return value
 
 
+_SPACE = re.compile(r"\s")
+
+
+def holds_space(value: str) -> bool:
+    """Whether there is any white space in ``value``."""
+    return _SPACE.search(value) is not None
+
+
 def _holds_no_space(value: str) -> str:
-    if re.search(r"\s", fixed(value)):
+    if holds_space(fixed(value)):
         raise ValueError("a link holds no space")
     return value
 
@@ -59,6 +79,14 @@ class TemplateLinks(Part):
     def links(self) -> Iterator[str]:
         """Yield those that are set."""
         yield from filter(None, (self.url_mobile, self.url_pc, self.scheme_android, self.scheme_ios))
+
+    @cached_property
+    def _linked(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for link in self.links() for name in names_in(link)))
+
+    def spaced(self, variables: Mapping[str, str]) -> list[str]:
+        """Return the names of the variables that would put a space into a link."""
+        return [name for name in self._linked if holds_space(variables[name])]
 
 
 class RepresentativeLink(TemplateLinks):
@@ -214,8 +242,3 @@ class TemplateImage(Part):
 def texts_of(part: BaseModel) -> Iterator[str]:
     """Yield every text of ``part``, in the order of its fields; variables stand only where they are allowed."""
     yield from (value for _, value in part if isinstance(value, str))
-
-
-def filled(part: BaseModel, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of ``part``, its texts filled in. Raises ``KeyError`` for a missing variable."""
-    return {name: render(value, variables) if isinstance(value, str) else value for name, value in part}

@@ -28,7 +28,7 @@ from shared.catalog.parts import (
     TemplateQuickReply,
     TemplateSummary,
     Url,
-    filled,
+    holds_space,
     is_amount,
     texts_of,
 )
@@ -102,7 +102,7 @@ class Template(Part):
         """The channel that its messages begin with."""
         return Channel.ALIMTALK if self.kind == "alimtalk" else Channel.FRIENDTALK
 
-    @property
+    @cached_property
     def characters(self) -> int:
         """How many characters the text may have once filled in."""
         if self.kind == "brand":
@@ -241,8 +241,8 @@ def brand_message(
     template: Template, sender_key: str, variables: Mapping[str, str], image: str | None = None
 ) -> BrandMessage:
     """Return the rendered brand message, with its image as the dealer names it. Raises as ``alimtalk``."""
-    if template.image_link is not None:
-        _check_link("image_link", template.image_link, variables)
+    if guilty := [name for name in names_in(template.image_link or "") if holds_space(variables[name])]:
+        raise Unfit("image_link", "a space in a link", guilty)
     return BrandMessage(
         sender_key=sender_key,
         text=_within(template.characters, "text", template.text, variables, Channel.FRIENDTALK),
@@ -285,14 +285,9 @@ def _summary(summary: TemplateSummary | None, variables: Mapping[str, str]) -> I
 
 def _links(field: str, part: TemplateLinks, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of ``part``, filled in."""
-    for link in part.links():
-        _check_link(field, link, variables)
-    return filled(part, variables)
-
-
-def _check_link(field: str, link: str, variables: Mapping[str, str]) -> None:
-    if guilty := [name for name in names_in(link) if re.search(r"\s", variables[name])]:
+    if guilty := part.spaced(variables):
         raise Unfit(field, "a space in a link", guilty)
+    return part.filled(variables)
 
 
 def _touchable(field: str, part: TemplateButton | TemplateQuickReply, variables: Mapping[str, str]) -> dict[str, Any]:

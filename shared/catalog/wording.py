@@ -61,10 +61,9 @@ def fixed(text: str) -> str:
 
 def render(text: str, variables: Mapping[str, str]) -> str:
     """Return ``text`` with its variables filled in, in one pass. Raises ``KeyError`` for a missing one."""
-    split = pieces(text)
-    if len(split) == 1:
-        return text
-    return "".join(piece if n % 2 == 0 else variables[piece] for n, piece in enumerate(split))
+    filled = list(pieces(text))
+    filled[1::2] = [variables[name] for name in filled[1::2]]
+    return "".join(filled)
 
 
 def counted(text: str) -> int:

@@ -264,7 +264,8 @@ class Book:
         It is an attempt of its own, written down once it has ended: nobody here may wait for it, ask about it or send
         another in its place. What comes of ``attempt`` itself is told by its own reports.
         """
-        known = next((a for a in self._attempts_of(attempt) if (a.leg_of, a.channel) == (attempt.n, channel)), None)
+        attempts = self.attempts_of(self.messages[attempt.message_id])
+        known = next((a for a in attempts if (a.leg_of, a.channel) == (attempt.n, channel)), None)
         if known is None:
             return self._add_leg(attempt, channel, delivered=delivered, code=code, reason=reason, price_krw=price_krw)
         changed = delivered and self.delivered(known, code=code, price_krw=price_krw, detail={"leg_of": attempt.n})
@@ -463,8 +464,11 @@ class Book:
 
     def _twice(self, attempt: Attempt) -> dict[str, Any]:
         """Return what to tell of a delivery of ``attempt``, if another attempt was delivered as well."""
-        others = [a for a in self._attempts_of(attempt) if a is not attempt and a.state is AttemptState.DELIVERED]
+        attempts = self.attempts_of(self.messages[attempt.message_id])
+        others = [a for a in attempts if a is not attempt and a.state is AttemptState.DELIVERED]
         return {"double_contact": sorted({a.channel.value for a in (attempt, *others)})} if others else {}
 
-    def _attempts_of(self, attempt: Attempt) -> list[Attempt]:
-        return [a for (message_id, _), a in self.attempts.items() if message_id == attempt.message_id]
+    def attempts_of(self, message: Message) -> list[Attempt]:
+        """Return the attempts of ``message``, from the first."""
+        known = (self.attempts.get((message.id, n)) for n in range(1, message.attempt + 1))
+        return [a for a in known if a is not None]

@@ -85,9 +85,10 @@ def settle(book: Book, attempt: Attempt, word: Word, case: Case, *, price_krw: i
 
 def meant(book: Book, message_id: MessageId, n: int | None) -> Attempt:
     """Return the attempt in doubt, or the ``n``-th. Raises ``CannotResolve`` where there is none."""
-    if message_id not in book.messages:
+    message = book.messages.get(message_id)
+    if message is None:
         raise CannotResolve(f"there is no message {message_id}")
-    attempts = sorted((a for a in book.attempts.values() if a.message_id == message_id), key=lambda a: a.n)
+    attempts = book.attempts_of(message)
     if n is not None:
         attempts = [attempt for attempt in attempts if attempt.n == n]
     if not attempts:

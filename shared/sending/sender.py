@@ -417,9 +417,7 @@ class Sender:
         if not isinstance(then, GiveUp):
             return then
         message = book.messages[attempt.message_id]
-        tried = {
-            a.dealer for a in book.attempts.values() if a.message_id == message.id and a.channel is attempt.channel
-        }
+        tried = {a.dealer for a in book.attempts_of(message) if a.channel is attempt.channel}
         profile = self.config.profiles.get(message.profile)
         return verdicts.on(message, attempt.dealer, attempt.channel, failure.reason, profile, tried)
 
