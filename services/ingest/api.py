@@ -16,7 +16,7 @@ from services.ingest import documented, telemetry
 from services.ingest.handlers import Intake, claim_of
 from services.ingest.reading import Story, Summary, read_page, read_story
 from services.ingest.refusals import Kind, Refusal, unavailable
-from services.ingest.story import detail_of, explain
+from services.ingest.story import explain, timeline
 from shared.clock import Clock
 from shared.contracts.states import MessageState
 from shared.crypto import Vault
@@ -30,7 +30,7 @@ from shared.phone import BadPhone, parse_mobile
 
 _STRUCTURED = frozenset({"application/json", "application/cloudevents+json"})
 _KEY_CHARACTERS = 255
-_CANCELLABLE = frozenset({MessageState.ACCEPTED, MessageState.SCHEDULED, MessageState.QUEUED})
+_CANCELLABLE = frozenset({MessageState.SCHEDULED, MessageState.QUEUED})
 
 Authorization = Annotated[str | None, Header(include_in_schema=False)]
 
@@ -242,7 +242,7 @@ def _told(story: Story) -> dict[str, Any]:
     return {
         **_summary(story.summary),
         "attempts": [asdict(attempt) for attempt in story.attempts],
-        "timeline": [{"at": step.at, "state": step.state, "detail": detail_of(step)} for step in story.steps],
+        "timeline": [entry._asdict() for entry in timeline(story)],
         "receipts": [asdict(receipt) for receipt in story.receipts],
         "explanation": explain(story),
     }

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -176,7 +177,7 @@ class Intake:
         rule, template = planned.bound.rule, planned.bound.template
         message_id = MessageId(new_id(now))
         personal = Personal(planned.phone, planned.name, planned.variables)
-        facts = {
+        why: dict[str, Any] = {
             "event_type": event.type,
             "rule": rule.name,
             "rule_revision": rule.revision,
@@ -185,11 +186,10 @@ class Intake:
             "profile": planned.profile,
         }
         if rule.fallback != planned.fallback:
-            facts["no_fallback"] = "profile_without_text"
-        scheduled = None
+            why["no_fallback"] = "profile_without_text"
         if planned.due_at is not None:
             waits = [{"why": each.why, "until": each.until} for each in planned.postponed]
-            scheduled = {"due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}
+            why |= {"due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}
         person = self.vault.person(planned.phone)
         route = choose_route(planned.routes, person) or planned.routes[0]
         return NewMessage(
@@ -208,8 +208,7 @@ class Intake:
             due_at=planned.due_at,
             deadline=planned.deadline,
             personal=seal_personal(self.vault, personal, message_id),
-            why_accepted=msgspec.json.encode(facts).decode(),
-            why_scheduled=None if scheduled is None else msgspec.json.encode(scheduled).decode(),
+            why=msgspec.json.encode(why).decode(),
         )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be written. Its first state is ``accepted``, the next ``queued``, or ``scheduled`` with a due_at."""
+    """A message to be written, ``queued`` or, with a due_at, ``scheduled``: that it was accepted is told by its row."""
 
     id: MessageId
     person_id: PersonId
@@ -40,9 +40,8 @@ class NewMessage:
     due_at: datetime | None
     deadline: datetime
     personal: bytes
-    why_accepted: str
+    why: str
     """JSON: facts for the explanation, without personal data"""
-    why_scheduled: str | None
 
     @property
     def state(self) -> MessageState:
@@ -238,7 +237,7 @@ async def _insert(connection: AsyncConnection, fresh: Sequence[Submission]) -> N
     messages = [(each, message) for each in fresh for message in each.messages]
     if messages:
         await copy(connection, "messages", _MESSAGE_COLUMNS, (_message(each.event_id, m) for each, m in messages))
-        rows = (row for each, m in messages for row in _transitions(m, each.received_at))
+        rows = (_transition(m, each.received_at) for each, m in messages)
         await copy(connection, "transitions", TRANSITION_COLUMNS, rows)
         await ring(connection)
 
@@ -257,7 +256,7 @@ def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
         message.category,
         message.fallback,
         message.state,
-        2,
+        1,
         message.channel,
         message.dealer,
         message.due_at,
@@ -266,16 +265,11 @@ def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
     )
 
 
-def _transitions(message: NewMessage, at: datetime) -> Iterator[tuple[Any, ...]]:
-    bucket = bucket_of(message.person_id)
-    for seq, was, state, channel, dealer, detail in (
-        (1, None, MessageState.ACCEPTED, None, None, message.why_accepted),
-        (2, MessageState.ACCEPTED, message.state, message.channel, message.dealer, message.why_scheduled),
-    ):
-        yield (
-            message.id, seq, at, bucket, message.lane, was, state, False, None, None, channel, dealer,
-            None, None, None, None, 0, None, detail,
-        )  # fmt: skip
+def _transition(message: NewMessage, at: datetime) -> tuple[Any, ...]:
+    return (
+        message.id, 1, at, bucket_of(message.person_id), message.lane, None, message.state, False, None, None,
+        message.channel, message.dealer, None, None, None, None, 0, None, message.why,
+    )  # fmt: skip
 
 
 def _refs(submission: Submission) -> list[MessageRef]:

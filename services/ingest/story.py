@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.clock import SEOUL
 from shared.contracts.states import AttemptState, MessageState
@@ -82,15 +82,32 @@ def reason_in_words(reason: str | None) -> str:
     return _REASONS.get(reason, reason.replace("_", " "))
 
 
+class Entry(NamedTuple):
+    """An entry of the timeline."""
+
+    at: datetime
+    state: str
+    detail: str
+
+
+def timeline(story: Story) -> Iterator[Entry]:
+    """Yield what happened. The first row of a message says two things: that it was accepted, and its first state."""
+    for step in story.steps:
+        if step.was is None:
+            yield Entry(step.at, MessageState.ACCEPTED, _accepted(step))
+        yield Entry(step.at, step.state, detail_of(step))
+
+
 def detail_of(step: Step) -> str:
-    """Return what happened in one step, as a sentence."""
+    """Return what happened in one step, in sentences."""
     return " ".join(_sentences(step))
 
 
 def explain(story: Story) -> str:
     """Return the whole story as a few sentences: why it was made, why it went as it did, where it stands."""
+    born = [_accepted(step) for step in story.steps if step.was is None]
     told = [detail_of(step) for step in story.steps if not _is_small(step)]
-    return " ".join([*told, _standing(story)])
+    return " ".join([*born, *told, _standing(story)])
 
 
 def _is_small(step: Step) -> bool:
@@ -118,7 +135,7 @@ def _standing(story: Story) -> str:
             last = "The dealer is being asked what became of it."
         case MessageState.SCHEDULED if summary.due_at is not None:
             last = f"It waits until {in_seoul(summary.due_at)}."
-        case MessageState.QUEUED | MessageState.ACCEPTED:
+        case MessageState.QUEUED:
             last = f"It waits for its turn on the {summary.lane} lane."
         case MessageState.SENDING:
             last = "It is being handed to the dealer."
@@ -260,7 +277,6 @@ def _code(step: Step) -> str:
 
 
 _TELLERS: dict[str, Callable[[Step], str]] = {
-    MessageState.ACCEPTED: _accepted,
     MessageState.SCHEDULED: _scheduled,
     MessageState.QUEUED: _queued,
     MessageState.SENDING: lambda s: f"{_attempt(s)} is written down, and the dealer is called.",

@@ -38,7 +38,7 @@ class Category(StrEnum):
 class MessageState(StrEnum):
     """Where a message is on its way; ``is_final`` for ends. ``failed`` is an end once nothing more is tried."""
 
-    ACCEPTED = "accepted"
+    ACCEPTED = "accepted"  # shown in a timeline, never kept: the first row tells it with the first state
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     SENDING = "sending"

@@ -76,5 +76,5 @@ async def check(database: str, answered: dict[str, Any]) -> None:
     assert {row[0] for row in events} == answered.keys()
     assert {row[1] for row in events} == {row[1] for row in messages} == {1}
     assert len(messages) == len(steps) == EVENTS
-    assert {row[1] for row in steps} == {2}
+    assert {row[1] for row in steps} == {1}
     assert {answer["messages"][0]["id"] for answer in answered.values()} == ids

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.reading import Step, Story, Summary
-from services.ingest.story import detail_of, explain
+from services.ingest.story import detail_of, explain, timeline
 from shared.contracts.states import AttemptState, Channel, MessageState
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # in Seoul
@@ -55,8 +55,7 @@ SMS: dict[str, Any] = {"channel": "sms", "dealer": "solapi", "attempt": 2}
 def test_a_fallback_is_told_from_the_event_to_the_cost() -> None:
     told = explain(
         story(
-            step("accepted", detail=FACTS),
-            step("scheduled", was="accepted", detail={"due_at": "2026-11-23T23:00:00Z", "why": "quiet_hours"}),
+            step("scheduled", detail={**FACTS, "due_at": "2026-11-23T23:00:00Z", "why": "quiet_hours"}),
             step("queued", 1, was="scheduled", channel="alimtalk", dealer="solapi"),
             step("sending", 2, was="queued", attempt_state="sending", **KAKAO),
             step("sent", 2, was="sending", attempt_was="sending", attempt_state="sent", **KAKAO),
@@ -116,9 +115,9 @@ def test_late_news_of_an_earlier_try_leave_the_message_as_it_is() -> None:
 
 
 def test_no_fallback_says_why() -> None:
-    assert "no SMS sender number" in detail_of(
-        step("accepted", detail={**FACTS, "no_fallback": "profile_without_text"})
-    )
+    born = step("queued", detail={**FACTS, "no_fallback": "profile_without_text"}, channel="alimtalk", dealer="solapi")
+    assert [entry.state for entry in timeline(story(born))] == ["accepted", "queued"]
+    assert "no SMS sender number" in next(timeline(story(born))).detail
     ended = step("failed", final=True, reason="blocked_channel", detail={"no_fallback": "advertising"})
     assert detail_of(ended) == "No text follows (advertising): the person has blocked this channel or AlimTalk."
 
