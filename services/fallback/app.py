@@ -12,7 +12,7 @@ from shared.bus import consume
 from shared.bus.kafka import KafkaProducer
 from shared.bus.open import open_source
 from shared.bus.relay import relay
-from shared.contracts.delivery import decode_delivery
+from shared.contracts.delivery import Interest
 from shared.contracts.topics import DELIVERY
 from shared.sending.open import open_sender
 from shared.service import Health, main, make_app, run
@@ -29,21 +29,22 @@ async def serve(settings: Settings) -> None:
         loops = []
         # Two groups: deciding does not wait behind a slow gateway.
         turn = partial(health.turn, "send")
-        for group, handler, on_turn in (
+        for group, interest, handler, on_turn in (
             (
                 "fallback-decide",
+                Interest.FAILURES,
                 DecideFallback(sender.engine, sender.config, sender.vault, sender.clock, sender.dealers),
                 partial(health.turn, "decide"),
             ),
-            ("fallback-send", SendTexts(sender, turn), turn),
+            ("fallback-send", Interest.TEXTS, SendTexts(sender, turn), turn),
         ):
             source = await stack.enter_async_context(
-                open_source(sender.engine, settings.kafka_bootstrap_servers, group, [DELIVERY])
+                open_source(sender.engine, settings.kafka_bootstrap_servers, group, [DELIVERY], interest=interest)
             )
             loops.append(
                 consume(
                     source,
-                    decode_delivery,
+                    interest.decode,
                     handler,
                     stopping=stopping,
                     max_records=settings.fallback_batch,

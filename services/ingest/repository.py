@@ -16,7 +16,7 @@ from shared.ids import MessageId, PersonId, bucket_of
 from shared.ledger.repository import TRANSITION_COLUMNS, ring
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from shared.bus.base import BusAway, CommitRefused, Record, TopicPartition
 from shared.bus.connection import BusConnection, announce, bus_connection
 from shared.bus.ledger import END, TOPICS, Entry, Place, read
+from shared.contracts.delivery import Interest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -128,6 +129,7 @@ class EmbeddedSource:
         group: str,
         topics: Sequence[str],
         *,
+        interest: Interest = Interest.ALL,
         partitions: int = PARTITIONS,
         lease_seconds: float = 5.0,
     ) -> None:
@@ -136,6 +138,7 @@ class EmbeddedSource:
         self._engine = engine
         self._group = group
         self._topics = tuple(topics)
+        self._interest = interest
         self._partitions = partitions
         self._lease_seconds = lease_seconds
         self._me = uuid4()
@@ -281,6 +284,7 @@ class EmbeddedSource:
             partitions=self._partitions,
             owned=list(reading),
             limit=limit,
+            interest=self._interest,
             session=self._session,
         )
         for entry in page.entries:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from shared.contracts.delivery import Delivery
+from shared.contracts.delivery import Delivery, Interest
 from shared.contracts.jobs import SendJob
 from shared.contracts.states import ATTEMPT_STATES, CATEGORIES, CHANNELS, LANES, MESSAGE_STATES, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
@@ -102,10 +102,16 @@ _FILTERS = {
         for lane, topic in SEND_JOBS.items()
     },
 }
+_INTERESTS = {
+    # kept equal to Interest.wants by a test
+    Interest.ALL: "true",
+    Interest.FAILURES: "t.state = 'failed' AND NOT t.final",
+    Interest.TEXTS: "t.state = 'queued' AND t.channel IN ('sms', 'lms', 'mms')",
+}
 
 # The sets of rows are cut to size before messages are looked up, one by one through their key.
 _READ = {
-    topic: text(f"""
+    (topic, interest): text(f"""
     WITH horizon AS (
         SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid,
                EXISTS (SELECT FROM transitions WHERE xid >= pg_snapshot_xmin(pg_current_snapshot())) AS waiting
@@ -114,7 +120,7 @@ _READ = {
         WHERE (t.xid, t.position) > (CAST(:xid AS text)::xid8, CAST(:position AS bigint))
           AND (t.xid, t.position) <= (CAST(:until_xid AS text)::xid8, CAST(:until_position AS bigint))
           AND t.xid < pg_snapshot_xmin(pg_current_snapshot())
-          AND {condition}
+          AND {condition} AND {wanted}
           AND t.bucket % CAST(:partitions AS int) = ANY(CAST(:owned AS int[]))
         ORDER BY t.xid, t.position
         LIMIT :limit
@@ -133,10 +139,11 @@ _READ = {
     ORDER BY p.xid, p.position
     """)  # noqa: S608 - the conditions are the constants above
     for topic, condition in _FILTERS.items()
+    for interest, wanted in _INTERESTS.items()
 }
 
 
-async def read(
+async def read(  # noqa: PLR0913 - what one look asks for, by keyword
     bus: BusConnection,
     topic: str,
     after: Place,
@@ -145,14 +152,15 @@ async def read(
     partitions: int = 1,
     owned: Collection[int] = (0,),
     limit: int,
+    interest: Interest = Interest.ALL,
     session: int | None = None,
 ) -> Page:
-    """Return up to ``limit`` entries of ``topic`` that stand above ``after`` and not above ``until``.
+    """Return up to ``limit`` entries of ``topic``, of this ``interest``, above ``after`` and not above ``until``.
 
     Only people whose bucket modulo ``partitions`` is in ``owned``. Raises ``BusAway``.
     """
     rows = await bus.execute(
-        _READ[topic],
+        _READ[topic, interest],
         {
             "xid": str(after.xid),
             "position": after.position,

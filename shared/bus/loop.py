@@ -45,7 +45,7 @@ class TooMuchPoison(BongsuError):
 
 async def consume(  # noqa: PLR0913 - the keywords are the loop's settings, each with a default but the event
     source: Source,
-    decode: Callable[[bytes], T],
+    decode: Callable[[bytes], T | None],
     handle: Callable[[Sequence[Received[T]]], Awaitable[Iterable[Poison] | None]],
     *,
     stopping: asyncio.Event,
@@ -57,6 +57,7 @@ async def consume(  # noqa: PLR0913 - the keywords are the loop's settings, each
 ) -> None:
     """Serve ``handle`` until ``stopping`` is set: each batch whole, in order within a partition, at least once.
 
+    For a record that is not ``handle``'s business ``decode`` returns None.
     What ``decode`` refuses (``ValueError``, msgspec's errors, ``Permanent``) never reaches ``handle``; what ``handle``
     returns as ``Poison`` it has not handled, though it has handled the rest. Both are buried before the batch is
     committed. ``linger_seconds`` lets a small batch grow, for a handler whose cost is by the batch. ``on_turn`` is
@@ -102,12 +103,13 @@ async def _read(
     return batch
 
 
-def _decode(batch: Sequence[Record], decode: Callable[[bytes], T]) -> tuple[list[Received[T]], list[Poison]]:
+def _decode(batch: Sequence[Record], decode: Callable[[bytes], T | None]) -> tuple[list[Received[T]], list[Poison]]:
     good: list[Received[T]] = []
     poison: list[Poison] = []
     for record in batch:
         try:
-            good.append(Received(record, decode(record.value)))
+            if (value := decode(record.value)) is not None:
+                good.append(Received(record, value))
         except Permanent as error:
             poison.append(Poison(record, error.reason, str(error)))
         except (ValueError, msgspec.DecodeError) as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.bus.embedded import EmbeddedSource
 from shared.bus.kafka import KafkaSource
+from shared.contracts.delivery import Interest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
     from shared.bus.base import Source
 
 
-def open_source(engine: AsyncEngine, kafka_bootstrap_servers: str, group: str, topics: Sequence[str]) -> Source:
-    """Return a member of ``group``, not yet joined: over Kafka, or over the ledger when no servers are named."""
+def open_source(
+    engine: AsyncEngine,
+    kafka_bootstrap_servers: str,
+    group: str,
+    topics: Sequence[str],
+    *,
+    interest: Interest = Interest.ALL,
+) -> Source:
+    """Return a member of ``group``, not yet joined: over Kafka, or over the ledger when no servers are named.
+
+    The ledger brings only what is of ``interest``. Kafka cannot choose, and brings all: there the reader's
+    ``interest.decode`` lets the rest go.
+    """
     if kafka_bootstrap_servers:
         return KafkaSource(kafka_bootstrap_servers, group, topics)
-    return EmbeddedSource(engine, group, topics)
+    return EmbeddedSource(engine, group, topics, interest=interest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -58,3 +59,38 @@ class Delivery(Contract, frozen=True, kw_only=True, omit_defaults=True):
 
 
 decode_delivery = msgspec.json.Decoder(Delivery).decode
+
+
+class Interest(StrEnum):
+    """Which changes a reader acts on. Most readers want a few of many, and reading costs more than acting."""
+
+    ALL = "all"
+    FAILURES = "failures"
+    """of what failed and has not ended: somebody must decide what follows"""
+    TEXTS = "texts"
+    """what is queued to go over a text channel"""
+
+    def wants(self, change: Delivery | _Glance) -> bool:
+        """Whether ``change`` is one of these."""
+        match self:
+            case Interest.ALL:
+                return True
+            case Interest.FAILURES:
+                return change.state is MessageState.FAILED and not change.final
+            case Interest.TEXTS:
+                return change.state is MessageState.QUEUED and change.channel is not None and change.channel.is_text
+
+    def decode(self, value: bytes) -> Delivery | None:
+        """Return what a record says, or None if it is none of these. Raises msgspec's errors."""
+        return decode_delivery(value) if self is Interest.ALL or self.wants(_glance(value)) else None
+
+
+class _Glance(msgspec.Struct):
+    """What tells whether a record is of interest: read in a third of the time of the whole."""
+
+    state: MessageState
+    final: bool = False
+    channel: Channel | None = None
+
+
+_glance = msgspec.json.Decoder(_Glance).decode

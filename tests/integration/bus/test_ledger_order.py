@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import text
 
 from shared.bus import BusAway, TopicPartition
@@ -14,7 +15,7 @@ from shared.bus.connection import BusConnection
 from shared.bus.embedded import EmbeddedSource
 from shared.bus.ledger import START, read
 from shared.bus.relay import relay
-from shared.contracts.delivery import decode_delivery
+from shared.contracts.delivery import Interest, decode_delivery
 from shared.contracts.states import Channel, Lane, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
 from shared.db.engine import engine_for
@@ -248,3 +249,21 @@ async def test_the_relay_writes_jobs_beside_deliveries_under_the_person(database
     assert {record.key for _, record in jobs} == {person.bytes for person in persons}
     assert all(at.partition == (record.key or b"")[0] % 2 for at, record in jobs)
     assert {at.topic for at, _ in broker.published} == {DELIVERY, SEND_JOBS[Lane.AUTH]}
+
+
+@pytest.mark.parametrize("interest", Interest)
+async def test_what_is_read_of_an_interest_is_what_it_wants(database: AsyncEngine, interest: Interest) -> None:
+    for channel in Channel:
+        await feed(database, people(1), channel=channel, states=list(MessageState))
+    async with database.begin() as connection:
+        await connection.execute(text("UPDATE transitions SET final = true WHERE state = 'failed' AND channel = 'sms'"))
+    bus = BusConnection(database)
+    all_ = (await read(bus, DELIVERY, START, limit=1000)).entries
+    wanted = [entry.place for entry in all_ if interest.wants(entry.delivery)]
+    page = await read(bus, DELIVERY, START, limit=1000, interest=interest)
+    assert [entry.place for entry in page.entries] == wanted
+    assert page.upto >= all_[-1].place  # what is passed over is not read again
+    values = [entry.delivery.encode() for entry in all_]
+    assert [change for value in values if (change := interest.decode(value))] == [e.delivery for e in page.entries]
+    assert wanted
+    await bus.close()
