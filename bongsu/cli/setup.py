@@ -23,7 +23,7 @@ from shared.http.auth import revoke_key as revoke
 
 @asynccontextmanager
 async def _database(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = engine_for(url, pool_size=1)
+    engine = engine_for(url, pool_size=1, statement_seconds=None)  # a large ledger takes long to recount or to index
     try:
         yield engine
     finally:

@@ -18,15 +18,18 @@ SESSION = {
 }
 
 
-def engine_for(url: str, *, pool_size: int = 8) -> AsyncEngine:
-    """Return an engine for a ``postgresql://`` URL (a socket directory may stand in ``?host=``)."""
+def engine_for(url: str, *, pool_size: int = 8, statement_seconds: float | None = 30) -> AsyncEngine:
+    """Return an engine for a ``postgresql://`` URL (a socket directory may stand in ``?host=``).
+
+    A statement that takes longer than ``statement_seconds`` is given up; None for work that takes as long as it takes.
+    """
     return create_async_engine(
         sa.make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=False,  # a broken connection is noticed, invalidated, and the batch read again
-        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": SESSION},
+        connect_args={"timeout": 5, "command_timeout": statement_seconds, "server_settings": SESSION},
     )
 
 
