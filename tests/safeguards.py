@@ -15,8 +15,10 @@ POLICY = "shared/sending/policy.py"
 STOPS = "shared/sending/stops.py"
 STATES = "shared/contracts/states.py"
 INGEST = "services/ingest/repository.py"
+RETENTION = "services/metrics/retention.py"
 
 SENDING = "tests/integration/sending"
+FORGETTING = "tests/integration/metrics/test_retention.py"
 DEALERS = "tests/contract/dealers"
 TWICE = "tests/unit/ledger/test_book.py::test_news_of_which_one_is_a_delivery_end_delivered_in_any_order"
 
@@ -578,6 +580,38 @@ AROUND = (
             ),
         ),
         ("tests/integration/bus/test_ledger_order.py::test_a_broker_that_dies_before_it_took_a_batch_gets_it_again",),
+    ),
+    _one(
+        "what has not ended is not dropped",
+        "a week goes by its age, with messages that wait in it",
+        RETENTION,
+        "        if (message := await not_ended(connection, week)) is not None:",
+        "        if (message := await not_ended(connection, week)) is not None and False:",
+        f"{FORGETTING}::test_a_week_is_kept_while_a_message_of_it_has_not_ended",
+    ),
+    _one(
+        "what was not read is not dropped",
+        "changes go that a reader of the ledger has not come to, and are never counted or published",
+        RETENTION,
+        "        if await is_unread(connection, week):",
+        "        if await is_unread(connection, week) and False:",
+        f"{FORGETTING}::test_a_week_is_kept_until_every_reader_has_read_it",
+    ),
+    _one(
+        "figures outlive what they count",
+        "a week goes without having been counted for good, and a recount lacks it",
+        RETENTION,
+        "                    await count_for_good(transaction, week, now=self.clock.now())",
+        "                    pass",
+        f"{FORGETTING}::test_the_statistics_of_a_dropped_week_stay_and_can_be_recounted",
+    ),
+    _one(
+        "looked at again once nothing changes",
+        "a change that came in while a week was being detached goes with it",
+        RETENTION,
+        "                if not await self._is_over(connection, week):  # a change that came in between",
+        "                if False:",
+        f"{FORGETTING}::test_a_change_that_comes_while_a_week_leaves_brings_it_back",
     ),
     _one(
         "the ledger's order",

@@ -9,6 +9,7 @@ from functools import partial
 
 from services.metrics.api import StatsApi
 from services.metrics.handlers import Count, Refresh
+from services.metrics.retention import Forget
 from services.metrics.settings import Settings
 from shared.bus import consume
 from shared.bus.open import open_source
@@ -20,6 +21,8 @@ from shared.db.engine import engine_for
 from shared.http.auth import ApiKeys
 from shared.service import Health, main, make_app, repeat, run
 from shared.telemetry import configure_logging
+
+_HOUR = timedelta(hours=1)
 
 
 async def serve(settings: Settings) -> None:
@@ -58,6 +61,12 @@ async def serve(settings: Settings) -> None:
                 every_seconds=settings.metrics_refresh_seconds,
                 stopping=stopping,
                 turn=partial(health.turn, "refresh"),
+            ),
+            repeat(
+                Forget(engine, clock, settings.ages()),
+                every_seconds=max(_HOUR / (clock.stretch(_HOUR) / _HOUR), timedelta(seconds=5)).total_seconds(),
+                stopping=stopping,
+                turn=lambda: None,  # turns too seldom to tell whether it lives
             ),
         ]
         app = make_app("bongsu metrics", health)

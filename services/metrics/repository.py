@@ -1,9 +1,15 @@
-"""The tables of counts: added to as records come, recounted from the ledger, compared with it, rebuilt."""
+"""The tables of counts: added to as records come, recounted from the ledger, compared with it, rebuilt.
+
+A week that is dropped from the ledger is recounted a last time, into tables of its own (``stats_…_dropped``). So the
+counts always equal a recount of what is kept, and what was dropped.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,11 +28,16 @@ from services.metrics.domain import (
 )
 from shared.contracts.states import MessageState
 from shared.contracts.topics import DELIVERY
+from shared.db.partitions import name_of
+from shared.ids import first_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+RETENTION = 0x626F6E6773746174
+"""any constant: the session lock of whoever drops weeks"""
 
 _EVERY = -1
 """the partition in ``stats_offsets`` that stands for those which have none yet: where a rebuild left off"""
@@ -56,23 +67,30 @@ _PAST = text("""
     SELECT message_id, seq, state, final, reason FROM transitions
     WHERE message_id = ANY(CAST(:ids AS uuid[])) ORDER BY message_id, seq
 """)
-_ADD_MESSAGES = text("""
-    INSERT INTO stats_messages AS s (hour, profile, rule, template, lane, state, reason, channel, n)
+_ADD_MESSAGES = """
+    INSERT INTO {table} AS s (hour, profile, rule, template, lane, state, reason, channel, n)
     SELECT * FROM unnest(
         CAST(:hour AS timestamptz[]), CAST(:profile AS text[]), CAST(:rule AS text[]), CAST(:template AS text[]),
         CAST(:lane AS text[]), CAST(:state AS text[]), CAST(:reason AS text[]), CAST(:channel AS text[]),
         CAST(:n AS bigint[]))
-    ON CONFLICT ON CONSTRAINT stats_messages_pkey DO UPDATE SET n = s.n + excluded.n
-""")
-_ADD_ATTEMPTS = text("""
-    INSERT INTO stats_attempts AS s (hour, profile, template, channel, dealer, state, reason, n, cost_krw)
+    ON CONFLICT ON CONSTRAINT {table}_pkey DO UPDATE SET n = s.n + excluded.n
+"""
+_ADD_ATTEMPTS = """
+    INSERT INTO {table} AS s (hour, profile, template, channel, dealer, state, reason, n, cost_krw)
     SELECT * FROM unnest(
         CAST(:hour AS timestamptz[]), CAST(:profile AS text[]), CAST(:template AS text[]), CAST(:channel AS text[]),
         CAST(:dealer AS text[]), CAST(:state AS text[]), CAST(:reason AS text[]), CAST(:n AS bigint[]),
         CAST(:cost_krw AS bigint[]))
-    ON CONFLICT ON CONSTRAINT stats_attempts_pkey
+    ON CONFLICT ON CONSTRAINT {table}_pkey
     DO UPDATE SET n = s.n + excluded.n, cost_krw = s.cost_krw + excluded.cost_krw
-""")
+"""
+_ADD = {
+    suffix: (
+        text(_ADD_MESSAGES.format(table=f"stats_messages{suffix}")),
+        text(_ADD_ATTEMPTS.format(table=f"stats_attempts{suffix}")),
+    )
+    for suffix in ("", "_dropped")
+}
 
 
 async def lock_marks(connection: AsyncConnection, topic: str, partitions: Collection[int]) -> dict[int, Mark]:
@@ -110,16 +128,17 @@ async def load_past(connection: AsyncConnection, ids: Collection[UUID]) -> dict[
     return dict(found)
 
 
-async def add(connection: AsyncConnection, counts: Counts) -> None:
-    """Add differences to the tables, in one statement each."""
+async def add(connection: AsyncConnection, counts: Counts, *, dropped: bool = False) -> None:
+    """Add differences to the tables, in one statement each; ``dropped`` to those of what the ledger has no more."""
+    add_messages, add_attempts = _ADD["_dropped" if dropped else ""]
     messages, attempts = counts.tidy()
     if messages:
         columns = {name: [getattr(key, name) for key, _ in messages] for name in MessageKey._fields}
-        await connection.execute(_ADD_MESSAGES, {**columns, "n": [n for _, n in messages]})
+        await connection.execute(add_messages, {**columns, "n": [n for _, n in messages]})
     if attempts:
         columns = {name: [getattr(key, name) for key, *_ in attempts] for name in AttemptKey._fields}
         await connection.execute(
-            _ADD_ATTEMPTS, {**columns, "n": [n for _, n, _ in attempts], "cost_krw": [krw for *_, krw in attempts]}
+            add_attempts, {**columns, "n": [n for _, n, _ in attempts], "cost_krw": [krw for *_, krw in attempts]}
         )
 
 
@@ -132,9 +151,10 @@ _BORN = """to_timestamp(
 # Each change below the horizon is a difference between two rows of its message, told by window functions over all of
 # its changes. Not "the last change of each message": two changes of one message may lie on both sides of the horizon
 # in the other order, and the counter adds differences.
-_MESSAGES_FROM_TRANSITIONS = f"""
+# ``{transitions}``, ``{messages}`` and ``{which}`` are filled in: the whole ledger, or a part of a week of it.
+_MESSAGES_FROM = f"""
     WITH changes AS (
-        SELECT *, state || CASE WHEN final THEN '!' ELSE '' END AS standing FROM transitions
+        SELECT *, state || CASE WHEN final THEN '!' ELSE '' END AS standing FROM {{transitions}} {{which}}
     ), entered AS (
         SELECT *, (standing IS DISTINCT FROM lag(standing) OVER (PARTITION BY message_id ORDER BY seq))::int AS enters
         FROM changes
@@ -168,16 +188,16 @@ _MESSAGES_FROM_TRANSITIONS = f"""
     )
     SELECT {_BORN.format(id="m.id")} AS hour, m.profile, m.rule, m.template, m.lane, d.state, d.reason, d.channel,
            sum(d.n)::bigint AS n
-    FROM differences d JOIN messages m ON m.id = d.message_id
+    FROM differences d JOIN {{messages}} m ON m.id = d.message_id
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(d.n) <> 0
 """  # noqa: S608 - put together from constants
 
-_ATTEMPTS_FROM_TRANSITIONS = f"""
+_ATTEMPTS_FROM = f"""
     WITH standings AS (
         SELECT message_id, attempt, seq, xid, date_trunc('hour', sent_at, 'UTC') AS hour, channel, dealer,
                attempt_state AS state, cost_krw,
                CASE WHEN attempt_state = 'failed' THEN coalesce(reason, '{UNKNOWN}') ELSE '' END AS reason
-        FROM transitions WHERE attempt_state IS NOT NULL
+        FROM (SELECT * FROM {{transitions}} {{which}}) AS changes WHERE attempt_state IS NOT NULL
     ), steps AS (
         SELECT *, lag(state) OVER w AS from_state, lag(reason) OVER w AS from_reason
         FROM standings WINDOW w AS (PARTITION BY message_id, attempt ORDER BY seq)
@@ -193,9 +213,12 @@ _ATTEMPTS_FROM_TRANSITIONS = f"""
     )
     SELECT d.hour, m.profile, m.template, d.channel, d.dealer, d.state, d.reason, sum(d.n)::bigint AS n,
            sum(d.cost_krw)::bigint AS cost_krw
-    FROM differences d JOIN messages m ON m.id = d.message_id
+    FROM differences d JOIN {{messages}} m ON m.id = d.message_id
     GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(d.n) <> 0 OR sum(d.cost_krw) <> 0
 """  # noqa: S608 - put together from constants
+_WHOLE = {"transitions": "transitions", "messages": "messages", "which": ""}
+_MESSAGES_FROM_TRANSITIONS = _MESSAGES_FROM.format(**_WHOLE)
+_ATTEMPTS_FROM_TRANSITIONS = _ATTEMPTS_FROM.format(**_WHOLE)
 
 # The other way round: no history, only what is true of each message and each attempt now. It cannot tell over which
 # channel a message was reached first, nor that it fell back.
@@ -220,6 +243,8 @@ _ATTEMPTS_AS_THEY_ARE = f"""
 """  # noqa: S608 - put together from constants
 _MESSAGES_COUNTED = "SELECT * FROM stats_messages WHERE n <> 0"
 _ATTEMPTS_COUNTED = "SELECT * FROM stats_attempts WHERE n <> 0 OR cost_krw <> 0"
+_MESSAGES_DROPPED = "SELECT * FROM stats_messages_dropped"
+_ATTEMPTS_DROPPED = "SELECT * FROM stats_attempts_dropped"
 
 
 async def horizon(connection: AsyncConnection) -> int:
@@ -229,19 +254,27 @@ async def horizon(connection: AsyncConnection) -> int:
 
 
 async def recount(connection: AsyncConnection, *, upto: int | None = None) -> Counts:
-    """Return the tables as ``transitions`` below the horizon ``upto`` (None: the present one) make them."""
-    before = await horizon(connection) if upto is None else upto
-    return await _read(connection, _MESSAGES_FROM_TRANSITIONS, _ATTEMPTS_FROM_TRANSITIONS, {"horizon": str(before)})
+    """Return the tables as ``transitions`` below the horizon ``upto`` (None: the present one) make them, and what was
+    dropped.
+    """  # noqa: D205 - one sentence, and longer than a line
+    found = await _dropped(connection)
+    before = {"horizon": str(await horizon(connection) if upto is None else upto)}
+    return await _read(connection, _MESSAGES_FROM_TRANSITIONS, _ATTEMPTS_FROM_TRANSITIONS, before, found)
 
 
 async def recount_present(connection: AsyncConnection) -> Counts:
     """Return the tables as ``messages`` and ``attempts`` make them, without channels and milestones of messages."""
-    return await _read(connection, _MESSAGES_AS_THEY_ARE, _ATTEMPTS_AS_THEY_ARE, {})
+    found = as_present(await _dropped(connection))
+    return await _read(connection, _MESSAGES_AS_THEY_ARE, _ATTEMPTS_AS_THEY_ARE, {}, found)
 
 
 async def counted(connection: AsyncConnection) -> Counts:
     """Return the tables as they stand."""
-    return await _read(connection, _MESSAGES_COUNTED, _ATTEMPTS_COUNTED, {})
+    return await _read(connection, _MESSAGES_COUNTED, _ATTEMPTS_COUNTED, {}, Counts())
+
+
+async def _dropped(connection: AsyncConnection) -> Counts:
+    return await _read(connection, _MESSAGES_DROPPED, _ATTEMPTS_DROPPED, {}, Counts())
 
 
 @dataclass(frozen=True)
@@ -299,8 +332,9 @@ def as_present(counts: Counts) -> Counts:
 async def rebuild(connection: AsyncConnection) -> None:
     """Replace the counts by a recount, exactly, while consumers run or not: they wait, and go on where it left off.
 
-    What was counted of messages whose partitions have been dropped is lost.
+    A week that is being dropped is waited for: between its last count and its leaving it would be counted twice or not.
     """
+    await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": RETENTION})
     await connection.execute(text("LOCK TABLE stats_offsets IN EXCLUSIVE MODE"))
     bound = await horizon(connection)
     await connection.execute(text("DELETE FROM stats_messages"))
@@ -310,6 +344,7 @@ async def rebuild(connection: AsyncConnection) -> None:
         ("stats_attempts", _ATTEMPTS_FROM_TRANSITIONS),
     ):
         await connection.execute(text(f"INSERT INTO {table} {query}"), {"horizon": str(bound)})
+    await add(connection, await _dropped(connection))
     mark = {"topic": DELIVERY, "every": _EVERY, "xid": str(bound - 1), "position": _LAST_POSITION}
     await connection.execute(
         text("""
@@ -328,8 +363,10 @@ async def rebuild(connection: AsyncConnection) -> None:
     )
 
 
-async def _read(connection: AsyncConnection, messages: str, attempts: str, parameters: Mapping[str, str]) -> Counts:
-    found = Counts()
+async def _read(
+    connection: AsyncConnection, messages: str, attempts: str, parameters: Mapping[str, object], found: Counts
+) -> Counts:
+    """Add what two queries return to ``found``, and return it."""
     for row in await connection.execute(text(messages), dict(parameters)):
         found.messages[MessageKey(*(getattr(row, name) for name in MessageKey._fields))] += row.n
     for row in await connection.execute(text(attempts), dict(parameters)):
@@ -339,3 +376,76 @@ async def _read(connection: AsyncConnection, messages: str, attempts: str, param
         if row.cost_krw:
             found.cost_krw[key] += int(row.cost_krw)
     return found
+
+
+# -- dropping --------------------------------------------------------------------------------------------------------
+
+_OF = "WHERE message_id >= CAST(:low AS uuid) AND message_id < CAST(:high AS uuid)"
+
+
+async def is_counted_for_good(connection: AsyncConnection, week: datetime) -> bool:
+    """Return whether ``count_for_good`` has been at ``week``."""
+    found = await connection.execute(
+        text("SELECT EXISTS (SELECT FROM dropped_weeks WHERE week = :week)"), {"week": week.date()}
+    )
+    return bool(found.scalar_one())
+
+
+async def count_for_good(connection: AsyncConnection, week: datetime, *, now: datetime) -> None:
+    """Recount ``week``, whose table of messages is apart so that nothing of it changes, to what was dropped.
+
+    By hours: a week's changes together would be sorted on disk.
+    """
+    tables = {name: name_of(name, week) for name in ("transitions", "messages")}
+    messages, attempts = (query.format(**tables, which=_OF) for query in (_MESSAGES_FROM, _ATTEMPTS_FROM))
+    counts = Counts()
+    for low, high in hours_of(week):
+        given = {"low": low, "high": high, "horizon": str(await horizon(connection))}
+        await _read(connection, messages, attempts, given, counts)
+    await add(connection, counts, dropped=True)
+    await connection.execute(
+        text("INSERT INTO dropped_weeks (week, counted_at) VALUES (:week, :now)"), {"week": week.date(), "now": now}
+    )
+
+
+async def not_ended(connection: AsyncConnection, week: datetime) -> UUID | None:
+    """Return a message of ``week`` that has not ended, or of which an attempt has not; None when all have."""
+    query = text(f"""
+        SELECT id FROM {name_of("messages", week)} WHERE NOT final AND id >= :low AND id < :high
+        UNION ALL
+        SELECT message_id FROM {name_of("attempts", week)}
+        WHERE state IN ('sending', 'uncertain', 'sent') AND message_id >= :low AND message_id < :high
+        LIMIT 1
+    """)  # noqa: S608 - put together from constants
+    for low, high in hours_of(week):
+        if (found := await connection.scalar(query, {"low": low, "high": high})) is not None:
+            return UUID(bytes=found.bytes)
+    return None
+
+
+async def is_unread(connection: AsyncConnection, week: datetime) -> bool:
+    """Return whether a reader of the ledger has not come to the last change of ``week``."""
+    found = await connection.execute(
+        text(f"""
+            WITH latest AS (
+                SELECT xid, position FROM {name_of("transitions", week)} ORDER BY xid DESC, position DESC LIMIT 1
+            )
+            SELECT EXISTS (SELECT FROM bus_cursors c, latest l WHERE (c.xid, c.position) < (l.xid, l.position))
+        """)  # noqa: S608 - put together from constants
+    )
+    return bool(found.scalar_one())
+
+
+async def forget_figures(connection: AsyncConnection, before: datetime) -> int:
+    """Delete counts of hours before ``before``; return how many rows."""
+    deleted = 0
+    for table in ("stats_messages", "stats_attempts", "stats_messages_dropped", "stats_attempts_dropped"):
+        result = await connection.execute(text(f"DELETE FROM {table} WHERE hour < :before"), {"before": before})  # noqa: S608 - a constant
+        deleted += result.rowcount
+    return deleted
+
+
+def hours_of(week: datetime) -> list[tuple[UUID, UUID]]:
+    """Return the bounds of the ids of each hour of ``week``: a part that is small in any ledger."""
+    hours = [week + timedelta(hours=n) for n in range(7 * 24 + 1)]
+    return [(first_id(low), first_id(high)) for low, high in pairwise(hours)]

@@ -14,6 +14,11 @@ FOLD = Histogram(
 LAG = Gauge(
     "bongsu_metrics_lag_seconds", "Age (rule time) of the oldest change of state that is not counted; 0 for none"
 )
+DROPPED = Counter("bongsu_metrics_partitions_dropped_total", "Weeks of tables that became too old", ["table"])
+WEEKS_KEPT = Gauge(
+    "bongsu_metrics_weeks_kept", "Weeks that are too old and have messages that have not ended or are not read"
+)
+FORGOTTEN = Counter("bongsu_metrics_keys_forgotten_total", "Keys of events and requests that became too old", ["table"])
 
 MESSAGES = Gauge("bongsu_metrics_messages", "Messages born in the window, by where they stand", ["profile", "state"])
 DELIVERED = Gauge("bongsu_metrics_delivered", "Messages born in the window, by what delivered them", ["channel"])
