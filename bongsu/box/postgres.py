@@ -34,11 +34,16 @@ class EmbeddedPostgres:
 
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         self._server = get_server(self.directory, cleanup_mode=None)
+        self._server.ensure_postgres_running()  # one that this process has stopped is given as it is
 
     @property
     def pid(self) -> int:
         """The process id of the postmaster."""
         return int(self._server.get_pid())
+
+    def runs(self) -> bool:
+        """Return whether a server has this data open, as far as its file tells."""
+        return (self.directory / "postmaster.pid").exists()
 
     async def kill(self) -> None:
         """SIGKILL the postmaster, as if the machine had pulled the rug; its backends notice and leave."""

@@ -327,6 +327,24 @@ def bench_path(
     typer.echo(json.dumps(asyncio.run(bench(messages, buses.split(","))), ensure_ascii=False, indent=2))
 
 
+@bench_app.command("fill")
+def bench_fill(
+    *,
+    messages: Annotated[int, typer.Option(min=1, help="how many messages to make; each takes 4.5 kB of disk")],
+    weeks: Annotated[int, typer.Option(min=1, max=200, help="over how many weeks they are spread")] = 8,
+    data: Annotated[Path | None, typer.Option(help="the ledger of `bongsu up --data DIR`, which must not run")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(envvar="BONGSU_DATABASE_URL", help="or the ledger of this Postgres, used by nobody")
+    ] = None,
+) -> None:
+    """Fill a ledger with messages that have ended; print how long it took, and bytes a message by table."""
+    from bongsu.bench.fill import bench  # noqa: PLC0415 - it takes a while to import
+
+    where = data.expanduser().resolve() if data is not None else None
+    figures = asyncio.run(bench(messages, weeks=weeks, data=where, database_url=database_url))
+    typer.echo(json.dumps(figures, ensure_ascii=False, indent=2))
+
+
 def main() -> None:
     """Run the command line."""
     errors.run(app)
