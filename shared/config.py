@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.contracts.states import Category, Channel
+from shared.contracts.states import Category, Channel, Lane
 from shared.dealers.kinds import KINDS
 from shared.errors import BongsuError
 
@@ -39,11 +39,49 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Limits(_Part):
+class Allowed(_Part):
+    """What a dealer allows in any sliding second, minute (60 s) and day (24 h); None: as much as one likes."""
+
+    messages_per_second: int | None = Field(default=None, ge=1, description="recipients, or parts by `counts_as`")
+    messages_per_minute: int | None = Field(default=None, ge=1)
+    messages_per_day: int | None = Field(default=None, ge=1)
+    requests_per_second: int | None = Field(default=None, ge=1, description="calls that send")
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    requests_per_day: int | None = Field(default=None, ge=1)
+
+
+class WarmUp(_Part):
+    """A new account: limits grow day by day, from a share of them to the whole."""
+
+    start: float = Field(gt=0, lt=1, description="the share allowed on the first day")
+    days: int = Field(ge=1, le=365, description="from the first message on; then the limits are whole")
+
+
+class Limits(Allowed):
     """What a dealer allows this account, and what we ask of it at once."""
 
     messages_per_second: int = Field(default=100, ge=1, description="recipients in any sliding second")
+    per_profile: Allowed = Field(default=Allowed(), description="where the dealer limits each sender besides")
+    counts_as: dict[Channel, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="as how many messages the dealer counts one; 1 if unsaid"
+    )
+    warm_up: WarmUp | None = None
+    floors: dict[Lane, Annotated[float, Field(ge=0, le=0.5)]] = Field(
+        default_factory=dict, description="share of the limit that more urgent lanes leave one that waits"
+    )
     batch: int = Field(default=1000, ge=1, description="recipients in one call, at most")
+
+    @model_validator(mode="after")
+    def _everything_fits(self) -> Limits:
+        largest = max(self.counts_as.values(), default=1)
+        for allowed in (self, self.per_profile):
+            for name in ("messages_per_second", "messages_per_minute", "messages_per_day"):
+                most = getattr(allowed, name)
+                if most is not None and most < largest:
+                    raise ValueError(f"{name} {most} never has room for a message that counts as {largest}")
+        if sum(self.floors.values()) > 1:
+            raise ValueError("floors are more than the whole limit together")
+        return self
 
 
 Network = IPv4Network | IPv6Network

@@ -31,7 +31,7 @@ class SendJobs:
     async def __call__(self, received: Sequence[Received[SendJob]]) -> None:
         """Make the attempts that a batch of jobs asks for; for jobs read again, do nothing."""
         jobs = [
-            Job(job.message_id, job.seq, job.dealer, job.channel, self.lane)
+            Job(job.message_id, job.seq, job.dealer, job.channel, self.lane, job.profile)
             for job in (each.value for each in received)
         ]
         await self.sender(jobs, waiting=self.waiting)

@@ -138,7 +138,7 @@ class SendTexts:
         Within a batch those that someone waits for go first.
         """
         jobs = [
-            Job(each.message_id, each.seq, each.dealer, each.channel, each.lane)
+            Job(each.message_id, each.seq, each.dealer, each.channel, each.lane, each.profile)
             for each in (record.value for record in received)
             if each.state is MessageState.QUEUED
             and each.channel is not None

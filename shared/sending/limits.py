@@ -1,202 +1,335 @@
-"""The rate limit of a dealer account, shared by every process through one row of Postgres.
+"""The limit of a dealer account, shared by every process through one row of Postgres (a profile's limit: one more).
 
-A *grant* allows some recipients to be sent. It counts against the limit from the moment it is given until a full
-window after its call came back, because the dealer sees the messages somewhere in between; so in every sliding
-window, as the dealer sees arrivals, there are at most as many as the limit. A grant whose holder died counts until
-``AFTERMATH`` after somebody saw that its session at Postgres is gone, one whose holder hangs until ``LOST_AFTER``.
-Times are those of the database, so that clocks of processes do not matter.
+Whoever wants to send asks; ``admission`` decides on what the row holds, and the row is written only if nobody else
+wrote it meanwhile. A grant may begin a little later than now, so that what comes before the call (a handle, the claim)
+is done while its room becomes free. What came of a call is told with the next question of the same process, or soon
+after. Times are those of the database, so that the clocks of processes do not matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from uuid import uuid4
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.contracts.states import Lane
+from shared import config
+from shared.contracts.states import Channel, Lane
+from shared.sending.admission import Ask, Book, Granted, NotYet, admit, book_grant, take_place
+from shared.sending.limit_log import RANK, Ended
+from shared.sending.limit_rules import floors_of, rules_of
+from shared.sending.limit_store import Row, at_once, key_of, read, read_all, sessions, write
+from shared.sending.row_clock import Reading, compare, tick
 
-WINDOW = 1.0
-MARGIN = 0.02
-"""seconds by which a window is made longer: clocks tick and networks jitter"""
-LOST_AFTER = 60.0
-AFTERMATH = 2.0
-"""seconds in which a process that lost its session may yet finish its call"""
-
-SHARE = {Lane.AUTH: 1.0, Lane.NORMAL: 0.95, Lane.MASS: 0.8}
-"""how much of the limit a lane may fill: what is left is there for those who wait more urgently"""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """``n`` recipients that may be sent, at ``at`` (seconds, database time); ``done``: when their call came back."""
-
-    key: str
-    n: int
-    at: float
-    done: float | None = None
-    session: int | None = None
-    """the server process through which the holder got it: gone with the holder"""
-
-    def counts(self, now: float) -> bool:
-        """Whether the dealer may still have them in a window that includes ``now``."""
-        return now < (self.at + LOST_AFTER if self.done is None else self.done + WINDOW + MARGIN)
+LINGER = 0.1
+"""seconds for which the end of a call waits for a question that takes it along"""
+AHEAD = 0.1
+"""seconds that one may book ahead, at most: so much longer a code may wait"""
+TURN = 1.0
+"""seconds between two questions, at most: a pause may be over, a limit changed"""
 
 
 @dataclass(slots=True)
 class Taken:
-    """``n`` recipients may be sent; whoever finds that fewer are sent lowers ``used``, and the rest is given back."""
+    """``n`` messages may be sent, in one ``calling()``.
+
+    Whoever finds that fewer are sent lowers ``used``; without a call nothing was. ``answered`` is set by whoever knows
+    that the dealer took some: only then does the call tell how long the way is.
+    """
 
     n: int
     used: int
+    opens: float
+    """when the call may be made, by this process's clock"""
+    granted: float
+    answered: bool = False
+    ready: float | None = None
+    began: float | None = None
+    over: float | None = None
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Wait until the call may be made; it is made within the block."""
+        self.ready = time.monotonic()
+        if (early := self.opens - self.ready) > 0:
+            await asyncio.sleep(early)
+        self.began = time.monotonic() if self.began is None else self.began
+        try:
+            yield
+        finally:
+            self.over = time.monotonic()
 
 
-def admit(
-    grants: list[Grant], *, now: float, wanted: int, limit: int, share: float, least: int = 1
-) -> tuple[int, float]:
-    """Return how many of ``wanted`` may go now and, if none, after how many seconds to ask again.
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A call that came back, in this process's time; ``ids``: its grant in each row."""
 
-    No fewer than ``least`` are given while more is wanted, or a backlog would be sent in ones and twos.
-    """
-    room = max(1, int(limit * share)) - sum(grant.n for grant in grants if grant.counts(now))
-    worthwhile = min(wanted, max(1, least))
-    if room >= worthwhile:
-        return min(wanted, room), 0.0
-    ends = [grant.done + WINDOW + MARGIN - now for grant in grants if grant.done is not None and grant.counts(now)]
-    return 0, min([*ends, 0.05]) if ends else 0.05
+    taken: Taken
+    lane: Lane
+    each: int
+    one_by_one: bool
+    at: float
+    ids: Mapping[str, int]
+
+    def ended(self, reading: Reading) -> Ended:
+        """Return it in the row's time, rather too late than too early."""
+        taken, used = self.taken, self.taken.used
+        if taken.began is None or taken.over is None:
+            return Ended(RANK[self.lane], 0, 0, self.at, self.at, None)
+        return Ended(
+            rank=RANK[self.lane],
+            units=used * self.each,
+            requests=(used if self.one_by_one else 1) if used else 0,
+            at=self.at,
+            end=taken.over + reading.high,
+            duration=taken.over - taken.began if taken.answered else None,
+        )
 
 
-def bereave(grants: list[Grant], sessions: Mapping[int, float], *, now: float) -> list[Grant]:
-    """End the grants whose session is not among ``sessions`` (process id -> when it began) any more."""
-    return [
-        replace(grant, done=now + AFTERMATH)
-        if grant.done is None and grant.session is not None and sessions.get(grant.session, now) > grant.at
-        else grant
-        for grant in grants
-    ]
+@dataclass(frozen=True, slots=True)
+class _Booked:
+    messages: int
+    at: float
+    opens: float
+    ids: Mapping[str, int]
 
 
-_LOCK = text("""
-    SELECT grants, extract(epoch FROM clock_timestamp())::float8 AS now,
-           extract(epoch FROM paused_until)::float8 AS paused_until, pg_backend_pid() AS session
-    FROM dealer_limits WHERE dealer = :dealer FOR UPDATE
-""")
-_SAVE = text("UPDATE dealer_limits SET grants = CAST(:grants AS jsonb) WHERE dealer = :dealer")
-_CREATE = text("INSERT INTO dealer_limits (dealer) VALUES (:dealer) ON CONFLICT DO NOTHING")
-_PAUSE = text("""
-    UPDATE dealer_limits SET paused_until = greatest(paused_until, clock_timestamp() + CAST(:span AS interval))
-    WHERE dealer = :dealer
-""")
-_SESSIONS = text("""
-    SELECT pid, coalesce(extract(epoch FROM backend_start), 0)::float8 AS began
-    FROM pg_stat_activity WHERE pid = ANY(CAST(:pids AS int[]))
-""")
-_IN_USE = text("""
-    SELECT dealer, grants, extract(epoch FROM clock_timestamp())::float8 AS now,
-           CASE WHEN paused_until > clock_timestamp() THEN paused_until END AS paused_until
-    FROM dealer_limits
-""")
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """A question that waits for its answer: what it got, or seconds to wait."""
+
+    ask: Ask
+    profile: str | None
+    answer: asyncio.Future[_Booked | float]
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What this process knows of a dealer's row, and what it has to tell and to ask."""
+
+    dealer: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: list[_Turn] = field(default_factory=list)
+    told: list[_Told] = field(default_factory=list)
+    reading: Reading | None = None
+    ahead: float = AHEAD / 2
+    """how long calls were prepared lately"""
+    telling: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of all dealers, by name."""
+
+    engine: AsyncEngine
+    accounts: dict[str, config.Limits]
+    desks: dict[str, _Desk] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def take(
+        self,
+        dealer: str,
+        wanted: int,
+        lane: Lane,
+        *,
+        channel: Channel | None = None,
+        profile: str | None = None,
+        one_by_one: bool = False,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[Taken]:
+        """Wait until some of ``wanted`` messages may be sent, and give how many (at least one).
+
+        The call is made within the block, in ``Taken.calling``. ``profile`` is whose messages they are: it matters
+        where the dealer limits each. ``one_by_one``: each message is a request of its own. ``waiting`` is called at
+        each turn of the wait.
+        """
+        desk, account = self._desk(dealer), self.accounts[dealer]
+        each = account.counts_as.get(channel, 1) if channel else 1
+        mine = profile if self.by_profile(dealer) else None
+        waiter = random.getrandbits(48)
+        while True:
+            said = await self._ask(desk, Ask(waiter, lane, wanted, each, one_by_one, desk.ahead), mine)
+            if isinstance(said, _Booked):
+                break
+            waiting()
+            await asyncio.sleep(said)
+        taken = Taken(said.messages, said.messages, said.opens, time.monotonic())
+        try:
+            yield taken
+        finally:
+            if taken.ready is not None:
+                desk.ahead = min(AHEAD, max(taken.ready - taken.granted, desk.ahead * 0.95))
+            desk.told.append(_Told(taken, lane, each, one_by_one, said.at, said.ids))
+            self._tell_soon(desk)
+
+    def by_profile(self, dealer: str) -> bool:
+        """Whether ``dealer`` limits each profile besides the account."""
+        return self.accounts[dealer].per_profile != config.Allowed()
+
+    async def pause(self, dealer: str, span: timedelta) -> None:
+        """Let nobody send to ``dealer`` for ``span``: it said that it has enough. A longer pause stays."""
+        desk = self._desk(dealer)
+        async with desk.lock:
+            while True:
+                rows, now = await self._read(desk, [dealer])
+                row = rows[dealer].paused(now + span.total_seconds())
+                if await write(self.engine, [row]):
+                    return
+
+    async def tell(self) -> None:
+        """Tell at once what came of calls."""
+        for desk in self.desks.values():
+            async with desk.lock:
+                await self._serve(desk)
+
+    async def close(self) -> None:
+        """Tell what came of calls, if that is possible; what is not told is missed when this process is."""
+        for desk in self.desks.values():
+            if desk.telling is not None:
+                desk.telling.cancel()
+        with suppress(SQLAlchemyError, OSError, TimeoutError):
+            await self.tell()
+
+    def _desk(self, dealer: str) -> _Desk:
+        return self.desks.setdefault(dealer, _Desk(dealer))
+
+    def _tell_soon(self, desk: _Desk) -> None:
+        if desk.telling is None or desk.telling.done():
+            desk.telling = asyncio.create_task(self._tell_later(desk))
+
+    async def _tell_later(self, desk: _Desk) -> None:
+        while desk.told:
+            await asyncio.sleep(LINGER)
+            try:
+                async with desk.lock:
+                    if desk.told:
+                        await self._serve(desk)
+            except (SQLAlchemyError, OSError) as error:
+                # Until it is told the grant counts, so that nothing is sent too fast.
+                structlog.get_logger().warning("limits.not_told", dealer=desk.dealer, error=type(error).__name__)
+
+    async def _ask(self, desk: _Desk, ask: Ask, profile: str | None) -> _Booked | float:
+        """Ask, with all others of this process that wait to ask: one transaction serves them."""
+        turn = _Turn(ask, profile, asyncio.get_running_loop().create_future())
+        desk.turns.append(turn)
+        try:
+            async with desk.lock:
+                if not turn.answer.done():
+                    await self._serve(desk)
+        finally:
+            if turn in desk.turns:
+                desk.turns.remove(turn)
+        return turn.answer.result()
+
+    async def _read(self, desk: _Desk, keys: Sequence[str]) -> tuple[dict[str, Row], float]:
+        """Return the rows, without what counts no more, and the time of the account's row."""
+        async with self.engine.connect() as connection:
+            await at_once(connection)
+            sent = time.monotonic()
+            rows = await read(connection, keys)
+            received = time.monotonic()
+            log = rows[desk.dealer].log
+            now = tick(log, rows[desk.dealer].clock, desk.reading, received)
+            desk.reading = compare(desk.reading, now, sent, received)
+            if missing := {pid for row in rows.values() for pid in row.log.missing(now)}:
+                alive = {pid: at + log.skew for pid, at in (await sessions(connection, sorted(missing))).items()}
+                for key, row in rows.items():
+                    row.log.bury(alive, now, self._book(desk, key, row, now).rules)
+        return rows, now
+
+    def _book(self, desk: _Desk, key: str, row: Row, now: float) -> Book:
+        """Return what holds for a row, without what counts no more."""
+        limits = self.accounts[desk.dealer]
+        allowed = limits if key == desk.dealer else limits.per_profile
+        rules = rules_of(allowed, row.changed or {}, limits, first_at=row.first_at, now=now)
+        row.log.forget(now, rules)
+        return Book(row.log, rules, floors_of(limits), max(limits.counts_as.values(), default=1))
+
+    async def _serve(self, desk: _Desk) -> None:
+        """Tell all that is to be told, and answer all that was asked. Raises what the database raises."""
+        while True:
+            turns, told = sorted(desk.turns, key=lambda turn: RANK[turn.ask.lane]), list(desk.told)
+            keys = {desk.dealer, *(key for each in told for key in each.ids)}
+            keys |= {key_of(desk.dealer, turn.profile) for turn in turns}
+            rows, now = await self._read(desk, sorted(keys))
+            answers, changed = self._decide(desk, rows, now, turns, told)
+            if not changed or await write(self.engine, changed):
+                break
+            await asyncio.sleep(random.uniform(0, 0.003))  # noqa: S311 - two that met shall not meet again
+        desk.told = desk.told[len(told) :]
+        desk.turns = [turn for turn in desk.turns if turn not in turns]
+        for turn, answer in zip(turns, answers, strict=True):
+            if not turn.answer.done():
+                turn.answer.set_result(answer)
+
+    def _decide(
+        self, desk: _Desk, rows: dict[str, Row], now: float, turns: Sequence[_Turn], told: Sequence[_Told]
+    ) -> tuple[list[_Booked | float], list[Row]]:
+        """Return the answer to each of ``turns``, and the rows to be written, if any."""
+        reading = desk.reading
+        assert reading is not None  # noqa: S101 - the rows were just read
+        books = {key: self._book(desk, key, row, now) for key, row in rows.items()}
+        before = {key: _standing(book) for key, book in books.items()}
+        for each in told:
+            ended = each.ended(reading)
+            for key, grant_id in each.ids.items():
+                books[key].log.settle(ended, grant_id, now, books[key].rules)
+        answers: list[_Booked | float] = []
+        granted = False
+        pause = rows[desk.dealer].paused_until
+        for turn in turns:
+            if pause is not None and pause > now:
+                answers.append(min(pause - now, TURN))
+                continue
+            keys = dict.fromkeys((desk.dealer, key_of(desk.dealer, turn.profile)))
+            mine = [books[key] for key in keys]
+            match admit(mine, turn.ask, now):
+                case Granted(messages, at):
+                    granted = True
+                    ids = {key: book_grant(books[key], turn.ask, messages, at, rows[key].session) for key in keys}
+                    answers.append(_Booked(messages, at, at - reading.low, ids))
+                case NotYet(again):
+                    take_place(mine, turn.ask, now, again)
+                    # A little later each, so that those who wait for the same do not all come at once.
+                    answers.append(min(max(0.0, again - now), TURN) + random.uniform(0, 0.003))  # noqa: S311 - jitter
+        changed = [
+            replace(row, first_at=row.first_at or (now if granted else None))
+            for key, row in rows.items()
+            if told or granted or _standing(books[key]) != before[key]
+        ]
+        return answers, changed
+
+
+def _standing(book: Book) -> tuple[int, list[tuple[int, int, float]]]:
+    """Return what makes it worth to write a row in which nothing was granted."""
+    return len(book.log.out), [(waiter.id, waiter.units, round(waiter.until, 2)) for waiter in book.log.waiting]
+
+
+# -- for those who look on -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """How much of a limit is in use: ``n`` recipients; until ``paused_until``, if it is set, nobody sends."""
+    """How much of a limit is in use: ``n`` messages; until ``paused_until``, if it is set, nobody sends."""
 
     n: int
     paused_until: datetime | None
 
 
 async def in_use(connection: AsyncConnection) -> dict[str, InUse]:
-    """Return what counts against the limit of each dealer just now."""
-    return {
-        row.dealer: InUse(sum(grant.n for grant in _read(row.grants) if grant.counts(row.now)), row.paused_until)
-        for row in await connection.execute(_IN_USE)
-    }
+    """Return what counts against the limit of each dealer within a second just now."""
+    return {row.key: _in_use(row) for row in await read_all(connection) if "/" not in row.key}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Grants of all dealers; ``per_second`` is each account's limit."""
-
-    engine: AsyncEngine
-    per_second: dict[str, int]
-
-    @asynccontextmanager
-    async def take(
-        self, dealer: str, wanted: int, lane: Lane, *, waiting: Callable[[], None] = lambda: None
-    ) -> AsyncIterator[Taken]:
-        """Wait until some of ``wanted`` recipients may be sent, and give how many (at least one).
-
-        The call to the dealer is made within the block; the grant counts until a window after its end. ``waiting``
-        is called at each turn of the wait.
-        """
-        key = uuid4().hex
-        while not (granted := await self._try(dealer, wanted, lane, key)):
-            waiting()
-        taken = Taken(granted, granted)
-        try:
-            yield taken
-        finally:
-            await self._done(dealer, key, taken.used)
-
-    async def pause(self, dealer: str, span: timedelta) -> None:
-        """Let nobody send to ``dealer`` for ``span``: it said that it has enough."""
-        async with self.engine.begin() as connection:
-            await connection.execute(_PAUSE, {"dealer": dealer, "span": span})
-
-    async def _try(self, dealer: str, wanted: int, lane: Lane, key: str) -> int:
-        async with self.engine.connect() as connection:  # what is not committed is rolled back, and costs no write
-            row = (await connection.execute(_LOCK, {"dealer": dealer})).one_or_none()
-            if row is None:
-                await connection.execute(_CREATE, {"dealer": dealer})
-                await connection.commit()
-                return 0
-            now = row.now
-            if row.paused_until is not None and row.paused_until > now:
-                granted, wait = 0, min(row.paused_until - now, 0.5)
-            else:
-                known = _read(row.grants)
-                found = await _without_the_dead(connection, known, now)
-                grants = [grant for grant in found if grant.counts(now)]
-                limit = self.per_second[dealer]
-                least = 1 if lane is Lane.AUTH else limit // 10
-                granted, wait = admit(grants, now=now, wanted=wanted, limit=limit, share=SHARE[lane], least=least)
-                if granted:
-                    grants.append(Grant(key, granted, now, session=row.session))
-                if granted or found != known:
-                    await connection.execute(_SAVE, {"dealer": dealer, "grants": _write(grants)})
-                    await connection.commit()  # durable: a grant forgotten by a crash would be given twice
-        if not granted:
-            await asyncio.sleep(wait)
-        return granted
-
-    async def _done(self, dealer: str, key: str, used: int) -> None:
-        async with self.engine.begin() as connection:
-            # What a crash forgets here, the session that went down with it makes good.
-            await connection.execute(text("SET LOCAL synchronous_commit = off"))
-            row = (await connection.execute(_LOCK, {"dealer": dealer})).one()
-            grants = [replace(g, n=used, done=row.now) if g.key == key else g for g in _read(row.grants)]
-            await connection.execute(_SAVE, {"dealer": dealer, "grants": _write([g for g in grants if g.n])})
-
-
-async def _without_the_dead(connection: AsyncConnection, grants: list[Grant], now: float) -> list[Grant]:
-    """Look after the holders, when a call takes longer than most."""
-    if not any(grant.done is None and grant.at + WINDOW < now for grant in grants):
-        return grants
-    rows = await connection.execute(_SESSIONS, {"pids": list({g.session for g in grants if g.done is None})})
-    return bereave(grants, {row.pid: row.began for row in rows}, now=now)
-
-
-def _read(grants: str | list[list[object]]) -> list[Grant]:
-    rows = json.loads(grants) if isinstance(grants, str) else grants
-    return [Grant(*row) for row in rows]
-
-
-def _write(grants: list[Grant]) -> str:
-    return json.dumps([[g.key, g.n, g.at, g.done, g.session] for g in grants])
+def _in_use(row: Row) -> InUse:
+    now = max(row.clock + row.log.skew, row.log.told)
+    until = row.paused_until
+    pause = datetime.fromtimestamp(until - row.log.skew, UTC) if until is not None and until > now else None
+    return InUse(row.log.in_use(now), pause)

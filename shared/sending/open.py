@@ -21,5 +21,6 @@ async def open_sender(stack: AsyncExitStack, settings: ServiceSettings) -> Sende
     dealers = build_dealers(config)
     for dealer in dealers.values():
         stack.push_async_callback(dealer.close)
-    limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
+    limits = Limits(engine, {name: each.limits for name, each in config.dealers.items()})
+    stack.push_async_callback(limits.close)
     return Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)

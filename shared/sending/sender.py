@@ -40,6 +40,7 @@ from shared.dealers.base import (
     Ambiguous,
     BrandMessage,
     Content,
+    Counting,
     Dealer,
     LookupMeans,
     NotTaken,
@@ -57,7 +58,7 @@ from shared.phone import national
 from shared.sending import telemetry
 from shared.sending.cases import case_of
 from shared.sending.images import NOTHING_NAMED, Named, Wanted, brings_brand, may_bring_images, trouble_with, wanted_by
-from shared.sending.limits import Limits
+from shared.sending.limits import Limits, Taken
 from shared.sending.policy import (
     Await,
     Case,
@@ -85,6 +86,8 @@ class Job:
     dealer: str
     channel: Channel
     lane: Lane
+    profile: str | None = None
+    """whose message it is: it matters where the dealer limits each"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +124,23 @@ class Sender:
 
     async def _through(self, jobs: Sequence[Job], waiting: Callable[[], None]) -> None:
         """Make the attempts of ``jobs``, which all go through one dealer, one call after the other."""
-        for run in runs(jobs, self._batch_of):
+        for run in runs(jobs, self._batch_of, self.limits.by_profile):
             rest = run
             while rest:
                 first = rest[0]
-                async with self.limits.take(first.dealer, len(rest), first.lane, waiting=waiting) as taken:
-                    taken.used = await self._attempt(rest[: taken.n])
+                async with self.limits.take(
+                    first.dealer,
+                    len(rest),
+                    first.lane,
+                    channel=first.channel,
+                    profile=first.profile,
+                    one_by_one=self._is_one_by_one(first.dealer),
+                    waiting=waiting,
+                ) as taken:
+                    taken.used = await self._attempt(rest[: taken.n], taken)
                 rest = rest[taken.n :]
 
-    async def _attempt(self, jobs: Sequence[Job]) -> int:
+    async def _attempt(self, jobs: Sequence[Job], taken: Taken) -> int:
         """Make the attempts of one call; return how many there were."""
         dealer = self.dealers[jobs[0].dealer]
         named = await self._name_images(dealer, await self._wanted_by(jobs))
@@ -147,7 +158,7 @@ class Sender:
             results: list[SendResult] = [opened] * len(claimed)
         else:
             latest = claimed[0][0].opened_at + self.clock.stretch(self.policy.lease)
-            results = await self._call(dealer, handle, claimed, named, latest=latest)
+            results = await self._call(dealer, handle, claimed, named, taken, latest=latest)
         for result in results:
             telemetry.RESULTS.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
@@ -236,6 +247,7 @@ class Sender:
         handle: str | None,
         claimed: Sequence[tuple[Attempt, Message]],
         named: Named,
+        taken: Taken,
         *,
         latest: datetime,
     ) -> list[SendResult]:
@@ -256,14 +268,16 @@ class Sender:
             wave = 0 if handle is not None else before[message.person_id]
             waves.setdefault(wave, []).append((n, rendered))
             before[message.person_id] += 1
-        for _, some in sorted(waves.items()):
-            if self.clock.now() >= latest:
-                slept = NotTaken("dealer_unavailable", detail="the sender slept past its lease")
-                results |= {n: slept for n, _ in some}
-                continue
-            with telemetry.DURATION.labels(dealer.name).time():
-                sent = await dealer.send(handle, [outgoing for _, outgoing in some])
-            results |= {n: result for (n, _), result in zip(some, sent, strict=True)}
+        async with taken.calling():
+            for _, some in sorted(waves.items()):
+                if self.clock.now() >= latest:
+                    slept = NotTaken("dealer_unavailable", detail="the sender slept past its lease")
+                    results |= {n: slept for n, _ in some}
+                    continue
+                with telemetry.DURATION.labels(dealer.name).time():
+                    sent = await dealer.send(handle, [outgoing for _, outgoing in some])
+                results |= {n: result for (n, _), result in zip(some, sent, strict=True)}
+        taken.answered = any(isinstance(result, Accepted) for result in results.values())
         return [results[n] for n in range(len(claimed))]
 
     def _rendered(self, attempt: Attempt, message: Message, named: Named) -> Outgoing | Refused | NotTaken:
@@ -308,7 +322,8 @@ class Sender:
         """
         rest = keys
         while rest:
-            async with self.limits.take(dealer.name, len(rest), Lane.NORMAL) as taken:
+            one_by_one = self._is_one_by_one(dealer.name)
+            async with self.limits.take(dealer.name, len(rest), Lane.NORMAL, one_by_one=one_by_one) as taken:
                 some, rest = rest[: taken.n], rest[taken.n :]
                 again = await self._still_in_doubt(some)
                 taken.used = len(again)
@@ -317,7 +332,7 @@ class Sender:
                 wanted = [each for attempt, message in again for each in self._images_of(message, attempt.channel)]
                 named = await self._name_images(dealer, wanted)
                 latest = self.clock.now() + self.clock.stretch(self.policy.lease)
-                results = await self._call(dealer, None, again, named, latest=latest)
+                results = await self._call(dealer, None, again, named, taken, latest=latest)
             news = [
                 (attempt, result)
                 for (attempt, _), result in zip(again, results, strict=True)
@@ -436,6 +451,9 @@ class Sender:
         """Return all that decides what follows a failure of ``attempt``."""
         return case_of(book, attempt, config=self.config, dealers=self.dealers, clock=self.clock, jitter=self.jitter())
 
+    def _is_one_by_one(self, dealer: str) -> bool:
+        return self.dealers[dealer].capabilities.counts is Counting.REQUESTS
+
     def _batch_of(self, dealer: str) -> int:
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
 
@@ -548,12 +566,18 @@ async def together(ways: Iterable[Coroutine[Any, Any, None]]) -> None:
             raise each
 
 
-def runs(jobs: Sequence[Job], batch_of: Callable[[str], int]) -> list[list[Job]]:
-    """Cut ``jobs`` into runs that one call can carry: one dealer, one channel, at most its batch; the order is kept."""
+def runs(
+    jobs: Sequence[Job], batch_of: Callable[[str], int], by_profile: Callable[[str], bool] = lambda _: False
+) -> list[list[Job]]:
+    """Cut ``jobs`` into runs that one call can carry: one dealer, one channel, at most its batch; the order is kept.
+
+    Where a dealer's limit is ``by_profile``, a run is of one profile.
+    """
     cut: list[list[Job]] = []
     for job in jobs:
         last = cut[-1] if cut else []
         alike = last and (last[0].dealer, last[0].channel, last[0].lane) == (job.dealer, job.channel, job.lane)
+        alike = alike and (last[0].profile == job.profile or not by_profile(job.dealer))
         if alike and len(last) < batch_of(job.dealer):
             last.append(job)
         else:

@@ -225,7 +225,7 @@ async def bench(
         stack.push_async_callback(dealers[kind].close)
         key = base64.b64encode(bytes(32)).decode()
         vault = Vault.from_text(f"person:{key},k1:{key}")
-        limits = Limits(engine, {kind: 1000})
+        limits = Limits(engine, {kind: config.dealers[kind].limits})
         sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5)
         await _templates(engine)
         await _receiver(stack, sender, sandbox, kind)

@@ -162,7 +162,7 @@ async def world_of(engine: AsyncEngine, dealers: Mapping[str, Mapping[str, Any]]
         config = Config.model_validate(settings_at(sandbox, dealers))
         built = build_dealers(config)
         clock = HandClock()
-        limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
+        limits = Limits(engine, {name: each.limits for name, each in config.dealers.items()})
         rules = CurrentRules(engine, config.profiles)
         writer = Writer(engine, clock)
         groups: Groups[Submission, Outcome] = Groups(writer.apart)

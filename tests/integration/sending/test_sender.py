@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import QueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.config import Limits
 from shared.contracts.keys import read_request_key
 from shared.contracts.states import Category, Channel
 from shared.db.engine import engine_for
@@ -318,7 +319,7 @@ async def test_an_answer_to_an_attempt_that_ended_meanwhile_changes_nothing(worl
 
 
 async def test_void_jobs_cost_nothing_of_the_limit(world: World, insert: Insert) -> None:
-    world.sender.limits.per_second["solapi"] = 1  # if they did, a second each
+    world.sender.limits.accounts["solapi"] = Limits(messages_per_second=1)  # if they did, a second each
     await insert(1)
     jobs = await world.jobs()
     async with asyncio.timeout(20):

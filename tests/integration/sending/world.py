@@ -303,7 +303,7 @@ def build(
 ) -> World:
     """Wire the parts as the dispatcher does."""
     dealers: dict[str, Dealer] = {each.name: each for each in (dealer, *others)}
-    limits = Limits(engine, {name: each.limits.messages_per_second for name, each in config.dealers.items()})
+    limits = Limits(engine, {name: each.limits for name, each in config.dealers.items()})
     world_clock = world_clock or SystemClock()
     sender = Sender(engine, dealers, limits, config, vault, clock, DEFAULT, lambda: 0.5, world_clock)
     return World(
