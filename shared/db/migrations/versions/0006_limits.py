@@ -26,4 +26,4 @@ def upgrade() -> None:
             ADD COLUMN changed_at timestamptz
     """)
     op.execute("ALTER TABLE dealer_limits ALTER COLUMN log SET STORAGE MAIN")
-    op.execute("ALTER TABLE dealer_limits SET (toast_tuple_target = 8160, autovacuum_enabled = true)")
+    op.execute("ALTER TABLE dealer_limits SET (toast_tuple_target = 8160)")
