@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from shared.clock import SEOUL
 from shared.contracts.delivery import Delivery
 from shared.contracts.states import AttemptState, MessageState
-from shared.ids import born_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from shared.ids import MessageId
 
 FELL_BACK = "fell_back"
 """stands beside the states: a message that went on over a text channel after its first one failed"""
@@ -29,6 +31,8 @@ DOUBLE_CONTACT = "double_contact"
 COST = ""
 """the state of the row that carries an hour's cost: what an attempt costs does not move with its state"""
 UNKNOWN = "unknown"
+_HOUR_OF_IDS = 3_600_000 << 80
+"""how far apart the ids of two hours are: their first 48 bits are milliseconds"""
 
 NOT_TAKEN = (
     "account_suspended",
@@ -116,6 +120,16 @@ def hour_of(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+def _hour_born(message: MessageId) -> datetime:
+    return _hour(message.int // _HOUR_OF_IDS)
+
+
+@lru_cache(maxsize=1024)
+def _hour(number: int) -> datetime:
+    """Return the ``number``-th hour since 1970: born in it, thousands of messages ask the same."""
+    return datetime.fromtimestamp(number * 3600, UTC)
+
+
 def slot_of(moment: datetime) -> int:
     """Return the hour of the week in Asia/Seoul, 0 (Monday 00:00) to 167 (Sunday 23:00)."""
     local = moment.astimezone(SEOUL)
@@ -180,7 +194,7 @@ def _ended(state: MessageState, *, final: bool) -> bool:
 def _count_message(
     messages: defaultdict[MessageKey, int], record: Delivery, ended: Mapping[tuple[UUID, int], str | None]
 ) -> None:
-    hour = hour_of(born_at(record.message_id))
+    hour = _hour_born(record.message_id)
 
     def key(state: str, reason: str = "", channel: str = "") -> MessageKey:
         return MessageKey(hour, record.profile, record.rule, record.template, record.lane, state, reason, channel)

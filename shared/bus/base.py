@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 from shared.errors import Transient
 
@@ -20,8 +21,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One record. ``offset`` is the bus's own: committed as ``offset + 1`` by Kafka, opaque to a handler."""
 
     topic: str
@@ -29,7 +29,7 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
 
 
 class Outgoing(NamedTuple):

@@ -9,8 +9,10 @@ written anything, anywhere in the cluster, holds back what came after it until i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from sqlalchemy import text
 
 from shared.contracts.delivery import Delivery, Interest
@@ -21,7 +23,6 @@ from shared.ledger.repository import ring
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Row
 
@@ -44,8 +45,7 @@ START = Place(0, 0)
 END = Place(2**63 - 1, 2**63 - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A transition, and what of its message never changes."""
 
     delivery: Delivery

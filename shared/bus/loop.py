@@ -22,8 +22,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Received(Generic[T]):
+class Received(msgspec.Struct, Generic[T], frozen=True):
     """A record and what it says."""
 
     record: Record

@@ -207,7 +207,9 @@ def _names(texts: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
 # -- rendering ---------------------------------------------------------------------------------------------------
 
 
-def alimtalk(template: Template, dealer: str, sender_key: str, variables: Mapping[str, str]) -> AlimTalk:
+def alimtalk(
+    template: Template, dealer: str, sender_key: str, variables: Mapping[str, str], sender: str | None = None
+) -> AlimTalk:
     """Return the rendered AlimTalk as ``dealer`` knows it.
 
     Raises ``TooLong``, ``Unfit``, and ``KeyError`` for a missing variable; none happens to a message that was planned.
@@ -234,11 +236,16 @@ def alimtalk(template: Template, dealer: str, sender_key: str, variables: Mappin
             for n, reply in enumerate(template.quick_replies)
         ),
         has_image=template.has_image,
+        sender=sender,
     )
 
 
 def brand_message(
-    template: Template, sender_key: str, variables: Mapping[str, str], image: str | None = None
+    template: Template,
+    sender_key: str,
+    variables: Mapping[str, str],
+    image: str | None = None,
+    sender: str | None = None,
 ) -> BrandMessage:
     """Return the rendered brand message, with its image as the dealer names it. Raises as ``alimtalk``."""
     if guilty := [name for name in names_in(template.image_link or "") if holds_space(variables[name])]:
@@ -251,6 +258,7 @@ def brand_message(
         ),
         image=image,
         image_link=None if template.image_link is None else render(template.image_link, variables),
+        sender=sender,
     )
 
 

@@ -13,6 +13,8 @@ from shared.ids import MessageId
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+"""two digits at a time: half the divisions of a long number"""
 _MESSAGE = 22
 """digits that hold 128 bits"""
 _MOST = 62**4
@@ -51,9 +53,9 @@ def read_request_key(key: str) -> tuple[MessageId, int] | None:
 def _written(number: int) -> str:
     digits = ""
     while number:
-        number, digit = divmod(number, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
-    return digits
+        number, pair = divmod(number, len(_PAIRS))
+        digits = _PAIRS[pair] + digits
+    return digits.lstrip("0")
 
 
 def _read(digits: str) -> int:

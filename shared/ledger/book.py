@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from shared.contracts.keys import request_key
 from shared.contracts.states import ATTEMPT_MOVES, AttemptState, Category, Channel, Lane, MessageState
 from shared.ids import MessageId, PersonId
@@ -76,8 +78,7 @@ class Attempt:
         return self.state is AttemptState.UNCERTAIN and self.reason == UNCONFIRMED
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """A new row of ``transitions``."""
 
     message: Message

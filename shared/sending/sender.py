@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,10 +35,8 @@ from shared.copies.store import load_closed
 from shared.crypto import Vault
 from shared.dealers.base import (
     Accepted,
-    AlimTalk,
     AlreadyTaken,
     Ambiguous,
-    BrandMessage,
     Content,
     Counting,
     Dealer,
@@ -304,15 +302,14 @@ class Sender:
         route = next((route for route in profile.routes if route.dealer == attempt.dealer), None)
         if route is None:
             raise ValueError("the profile has no route through this dealer any more")
-        rendered: AlimTalk | BrandMessage
-        if attempt.channel is Channel.FRIENDTALK:
-            rendered = brand_message(template, route.sender_key, personal.variables, next(iter(images), None))
-        else:
-            rendered = alimtalk(template, attempt.dealer, route.sender_key, personal.variables)
         # SOLAPI and Bizppurio want a sender number even for an AlimTalk, and take only one registered with themselves.
-        if number := profile.number_at(attempt.dealer):
-            rendered = replace(rendered, sender=number)
-        return _outgoing(attempt, personal.phone, rendered)
+        number = profile.number_at(attempt.dealer)
+        if attempt.channel is Channel.FRIENDTALK:
+            image = next(iter(images), None)
+            brand = brand_message(template, route.sender_key, personal.variables, image, number)
+            return _outgoing(attempt, personal.phone, brand)
+        inspected = alimtalk(template, attempt.dealer, route.sender_key, personal.variables, number)
+        return _outgoing(attempt, personal.phone, inspected)
 
     async def replay(self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]]) -> None:
         """Send attempts in doubt once more under their own request keys, which the dealer tells from new ones.

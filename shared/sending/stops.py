@@ -170,6 +170,8 @@ class Evidence:
 
     def success(self, message: Message, dealer: str) -> None:
         """Take in that a message got through. Of the silence of receipts it says nothing: that has rules of its own."""
+        if not self.known:
+            return
         for key in keys_of(message, dealer):
             if key in self.known and key.scope is not Scope.RECEIPTS:
                 self.seen.setdefault(key, Seen()).succeeded = True
@@ -232,8 +234,10 @@ class Gate:
         It goes to a dealer where the template is approved, to one that is stopped if there is no other, and is held
         where none has approved it.
         """
+        if not self.closed or message.channel.is_text:
+            return None
         own = profile.route(message.dealer)
-        if message.channel.is_text or own is None or is_open(self.closed, own, message.template):
+        if own is None or is_open(self.closed, own, message.template):
             return None
         routes = open_routes(self.closed, profile, message.template)
         if not routes:
@@ -243,6 +247,8 @@ class Gate:
 
     def bars(self, message: Message) -> Stop | None:
         """Return the stop that holds ``message``; None lets it pass, and may use up a probe."""
+        if not self.stops:
+            return None
         barring = [stop for key in keys_of(message) if (stop := self.stops.get(key)) is not None and stop.is_open]
         if still := next((stop for stop in barring if stop.key not in self.probes), None):
             return still
