@@ -202,6 +202,14 @@ DOUBT = (
         f"{SENDING}/test_safeguards.py::test_what_the_dealer_named_is_not_sent_again_because_a_list_lacks_it",
     ),
     _one(
+        "not found: never what Kakao had",
+        "a message that Kakao had and does not confirm is sent again because a list lacks it",
+        RECONCILE,
+        "        if attempt.is_unconfirmed:\n            return  # Kakao",
+        "        if False:\n            return  # Kakao",
+        f"{SENDING}/test_doubt.py::test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it",
+    ),
+    _one(
         "a group is closed before it counts as not sent",
         "a late call sends what was freed already",
         "shared/dealers/solapi/lookup.py",
