@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
-from services.dispatcher.handlers import QueueDue
+from services.dispatcher.handlers import LetGo, QueueDue
+from services.dispatcher.repository import due_messages, is_alone
 from services.fallback.handlers import DecideFallback
 from shared.config import Config
 from shared.db.engine import engine_for
 from shared.dealers.base import Refused, Report, StillUnknown
+from shared.ids import PersonId
 from shared.sending.receipts import Receipts, keep
 from shared.sending.reconcile import Reconciler
+from shared.sending.stop_store import release
 from tests.integration.fallback.test_fallback import records
 from tests.integration.sending.world import Insert, World
 
@@ -196,6 +200,33 @@ async def test_replicas_queue_what_is_due_once(world: World, insert: Insert, dat
     await other.dispose()
     assert await QueueDue(world.engine, world.clock)() == 5
     assert len(await world.rows("SELECT 1 FROM transitions")) == 20
+
+
+async def test_replicas_do_not_part_what_is_due_at_one_moment(
+    world: World, insert: Insert, database: AsyncEngine
+) -> None:
+    """One has a person's first message in hand and stands still: nobody queues the second before it (promise P7)."""
+    ids = await insert(2, person_id=PersonId(uuid4()), state="scheduled", due_at=world.clock.now())
+    async with database.begin() as slow:
+        assert await is_alone(slow, "due")
+        assert await due_messages(slow, now=world.clock.now(), limit=1) == ids[:1]
+        assert await QueueDue(world.engine, world.clock)() == 0
+    assert await QueueDue(world.engine, world.clock)() == 2
+    rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
+    assert [row["message_id"] for row in rows] == ids
+
+
+async def test_replicas_do_not_part_what_a_stop_held(world: World, insert: Insert, database: AsyncEngine) -> None:
+    late = {"due_at": world.clock.now() + timedelta(hours=1), "held_by": "dealer/solapi"}
+    ids = await insert(2, person_id=PersonId(uuid4()), state="scheduled", **late)
+    async with database.begin() as slow:
+        assert await is_alone(slow, "stops")
+        assert await release(slow, now=world.clock.now(), world_now=world.sender.world.now(), limit=1) == 1
+        assert await LetGo(world.sender)() == 0
+    assert await LetGo(world.sender)() == 1
+    assert await QueueDue(world.engine, world.clock)() == 2
+    rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
+    assert [row["message_id"] for row in rows] == ids
 
 
 async def test_what_is_due_past_its_deadline_expires(world: World, insert: Insert) -> None:
