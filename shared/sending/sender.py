@@ -71,7 +71,7 @@ from shared.sending.policy import (
     means_of,
     receipt_expected,
 )
-from shared.sending.stop_store import load_stops, note, take_probe
+from shared.sending.stop_store import in_locking_order, load_stops, note, take_probe
 from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
 from shared.sending.uploads import Images, templates_of
 
@@ -208,7 +208,8 @@ class Sender:
         closed = await self._closed(connection, book)
         gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
         waiting = {key for message in book.messages.values() for key in keys_of(message)}
-        for key, stop in gate.stops.items():
+        for key in sorted(gate.stops, key=in_locking_order):
+            stop = gate.stops[key]
             due = key in waiting and stop.probe_at is not None and stop.probe_at <= world_now
             if due and await take_probe(connection, stop, world_now=world_now):
                 gate.probes.add(key)

@@ -56,12 +56,20 @@ async def load_stops(connection: AsyncConnection) -> dict[StopKey, Stop]:
     return {stop.key: stop for stop in map(_stop, await connection.execute(_ALL))}
 
 
+def in_locking_order(key: StopKey) -> tuple[bool, StopKey]:
+    """Return where ``key`` stands when one transaction locks several, so that no two wait for each other.
+
+    The receipts' stops come last: who applies receipts learns of their silence when all else is noted.
+    """
+    return key.scope is Scope.RECEIPTS, key
+
+
 async def note(
     connection: AsyncConnection, seen: Mapping[StopKey, Seen], seen_in: SeenIn, *, world_now: datetime
 ) -> dict[StopKey, Stop]:
     """Take in what a batch showed; return the stops of these keys, as they are now."""
     found: dict[StopKey, Stop] = {}
-    for key in sorted(seen):
+    for key in sorted(seen, key=in_locking_order):
         row = (await connection.execute(_LOCK, _named(key))).one_or_none()
         was = _stop(row) if row is not None else None
         now = after(was, key, seen[key], seen_in, now=world_now)
