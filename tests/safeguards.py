@@ -250,6 +250,25 @@ DOUBT = (
         " and remembers:",
         "tests/unit/sending/test_policy.py",
     ),
+    Safeguard(
+        "a replay's last check: its lease",
+        "a process that stood still after the check replays when it wakes, at night or after a word by hand",
+        (
+            Change(
+                SENDER,
+                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the"
+                " last check\n",
+                "",
+            ),
+            Change(
+                SENDER,
+                "                named = await self._name_images(dealer, wanted)\n",
+                "                named = await self._name_images(dealer, wanted)\n"
+                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)\n",
+            ),
+        ),
+        (f"{SENDING}/test_safeguards.py::test_a_replay_that_stood_still_after_its_last_check_is_not_made",),
+    ),
     _one(
         "a replay only while the dealer remembers",
         "a replay after the dealer forgot the key is a second message",
@@ -594,6 +613,14 @@ AROUND = (
         "          AND t.xid < pg_snapshot_xmin(pg_current_snapshot())\n",
         "",
         "tests/integration/bus/test_ledger_order.py",
+    ),
+    _one(
+        "what is due: one replica at a time",
+        "two replicas part what one moment brings, and a person's second message is queued before the first",
+        "services/dispatcher/handlers.py",
+        '            if not await is_alone(connection, "due"):',
+        "            if False:",
+        f"{SENDING}/test_survival.py::test_replicas_do_not_part_what_is_due_at_one_moment",
     ),
 )
 

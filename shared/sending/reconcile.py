@@ -4,7 +4,7 @@ here: what a dealer certainly does not have goes back to the queue by the ledger
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel
 from shared.crypto import CannotOpen
 from shared.dealers.base import (
     Dealer,
@@ -58,7 +58,7 @@ class _Asks:
     """What a dealer is asked at one time."""
 
     lookups: list[OpenAttempt] = field(default_factory=list)
-    replays: list[tuple[MessageId, int]] = field(default_factory=list)
+    replays: dict[Channel, list[tuple[MessageId, int]]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.lookups or self.replays)
@@ -69,6 +69,8 @@ class Reconciler:
     """Asks; one a process."""
 
     sender: Sender
+    turn: Callable[[], None] = lambda: None
+    """called between two calls: dealers may be many calls' worth behind, and slow"""
 
     async def __call__(self, limit: int = 500) -> int:
         """Ask about up to ``limit`` attempts whose time has come; return how many there were."""
@@ -77,9 +79,12 @@ class Reconciler:
         return count
 
     async def _ask(self, dealer: Dealer, asks: _Asks) -> None:
-        await self.sender.replay(dealer, asks.replays)
+        if asks.replays and not await self.sender.limits.is_paused(dealer.name):
+            for keys in asks.replays.values():
+                await self.sender.replay(dealer, keys, waiting=self.turn)
         step = dealer.capabilities.lookup_batch
         for start in range(0, len(asks.lookups), step):
+            self.turn()
             part = asks.lookups[start : start + step]
             answers = await dealer.lookup(part)
             await self._record(dealer, part, answers)
@@ -114,7 +119,7 @@ class Reconciler:
                 if means is Means.LOOKUP:
                     asks.lookups.append(self._open(book, attempt))
                 elif means is Means.REPLAY and dealer is not None:
-                    asks.replays.append((attempt.message_id, attempt.n))
+                    asks.replays.setdefault(attempt.channel, []).append((attempt.message_id, attempt.n))
             await save(connection, book)
         return len(due), [(self.sender.dealers[name], asks) for name, asks in taken.items() if asks]
 

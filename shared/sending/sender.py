@@ -301,23 +301,27 @@ class Sender:
             rendered = replace(rendered, sender=number)
         return _outgoing(attempt, personal.phone, rendered)
 
-    async def replay(self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]]) -> None:
+    async def replay(
+        self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]], *, waiting: Callable[[], None] = lambda: None
+    ) -> None:
         """Send attempts in doubt once more under their own request keys, which the dealer tells from new ones.
 
-        Should the first request not have arrived, this one delivers: so it takes tokens and passes the last check like
-        any other. Only what the dealer then took, or took before, is news; a refusal says nothing of the first request.
+        All go over one channel, and no more in a call than the dealer takes. Should the first request not have arrived,
+        this one delivers: so it takes tokens and passes the last check like any other. Only what the dealer then took,
+        or took before, is news; a refusal says nothing of the first request.
         """
         rest = keys
         while rest:
-            async with self.limits.take(dealer.name, len(rest), Lane.NORMAL) as taken:
+            most = min(len(rest), self._batch_of(dealer.name))
+            async with self.limits.take(dealer.name, most, Lane.NORMAL, waiting=waiting) as taken:
                 some, rest = rest[: taken.n], rest[taken.n :]
+                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the last check
                 again = await self._still_in_doubt(some)
                 taken.used = len(again)
                 if not again:
                     continue
                 wanted = [each for attempt, message in again for each in self._images_of(message, attempt.channel)]
                 named = await self._name_images(dealer, wanted)
-                latest = self.clock.now() + self.clock.stretch(self.policy.lease)
                 results = await self._call(dealer, None, again, named, latest=latest)
             news = [
                 (attempt, result)
