@@ -460,9 +460,10 @@ def claim(
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
-    deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer is not
-    configured any more has failed; one that a stop bars goes to another dealer, or is held until the stop is over; one
-    whose images the dealer refused (``imageless``) goes as an LMS.
+    deadline expires; one in its hours of rest is scheduled for their end; one whose profile is not configured any more,
+    or a text whose dealer is not, has failed; one whose route is gone takes another; one that a stop bars goes to
+    another dealer, or is held until the stop is over; one whose images the dealer refused (``imageless``) goes as an
+    LMS.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
@@ -473,7 +474,7 @@ def claim(
             book.move(message, MessageState.EXPIRED, final=True, reason="expired")
             continue
         profile = config.profiles.get(message.profile)
-        if profile is None or message.dealer not in config.dealers:
+        if profile is None or (message.channel.is_text and message.dealer not in config.dealers):
             last = message.fallback == "none" or message.channel.is_text
             why = {"why": "not_configured"}
             book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
@@ -487,7 +488,7 @@ def claim(
         elif message.id in imageless:
             book.turn_to(message, Channel.LMS, message.dealer, detail={"images": "refused"})
         elif (detour := gate.detour(message, profile)) is not None:
-            _go_round(book, message, detour)
+            _go_round(book, message, detour, is_gone=profile.route(message.dealer) is None)
         elif (stop := gate.bars(message)) is not None:
             _turn_away(book, message, profile, stop, gate)
         else:
@@ -495,14 +496,18 @@ def claim(
     return claimed
 
 
-def _go_round(book: Book, message: Message, detour: MoveTo | Hold) -> None:
+def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:
     """Take ``message`` to a dealer where its template is approved, or hold it until there is one.
+
+    ``is_gone`` tells that its own route was taken out of the configuration.
 
     A brand message is approved by nobody: it goes to a dealer that brings it, and has failed where there is none.
     """
     is_brand = message.channel is Channel.FRIENDTALK
     why = {"why": "not_brought" if is_brand else "not_approved", "dealer": message.dealer}
     match detour:
+        case MoveTo(dealer) if is_gone:
+            book.turn_to(message, message.channel, dealer, detail={**why, "why": "route_gone"})
         case MoveTo(dealer):
             book.turn_to(message, message.channel, dealer, detail=why)
         case Hold() if is_brand:
