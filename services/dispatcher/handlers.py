@@ -78,7 +78,8 @@ class LetGo:
         freed = 0
         async with self.sender.engine.begin() as connection:
             if await is_alone(connection, "stops"):
-                freed = await release(connection, now=self.sender.clock.now(), world_now=self.sender.world.now())
+                now, world_now = self.sender.clock.now(), self.sender.world.now()
+                freed = await release(connection, self.sender.config.dealers, now=now, world_now=world_now)
             stops = await load_stops(connection)
         telemetry.STOPS.clear()
         for stop in stops.values():

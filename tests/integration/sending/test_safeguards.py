@@ -113,7 +113,7 @@ async def test_a_replay_that_stood_still_after_its_last_check_is_not_made(world:
     class Slow(dict[tuple[str, int], Template]):
         def update(self, *args: object) -> None:  # templates are read after the check
             world.clock.pass_(minutes=10)
-            super().update(*args)  # type: ignore[arg-type]  # as they came
+            super().update(*args)  # type: ignore[call-overload]  # as they came
 
     replica = world.replica()
     object.__setattr__(replica.sender, "templates", Slow())
