@@ -97,6 +97,7 @@ _SESSIONS = text("""
     SELECT pid, coalesce(extract(epoch FROM backend_start), 0)::float8 AS began
     FROM pg_stat_activity WHERE pid = ANY(CAST(:pids AS int[]))
 """)
+_PAUSED = text("SELECT 1 FROM dealer_limits WHERE dealer = :dealer AND paused_until > clock_timestamp()")
 _IN_USE = text("""
     SELECT dealer, grants, extract(epoch FROM clock_timestamp())::float8 AS now,
            CASE WHEN paused_until > clock_timestamp() THEN paused_until END AS paused_until
@@ -149,6 +150,11 @@ class Limits:
         """Let nobody send to ``dealer`` for ``span``: it said that it has enough."""
         async with self.engine.begin() as connection:
             await connection.execute(_PAUSE, {"dealer": dealer, "span": span})
+
+    async def is_paused(self, dealer: str) -> bool:
+        """Whether nobody may send to ``dealer`` just now, because it had enough."""
+        async with self.engine.connect() as connection:
+            return (await connection.execute(_PAUSED, {"dealer": dealer})).first() is not None
 
     async def _try(self, dealer: str, wanted: int, lane: Lane, key: str) -> int:
         async with self.engine.connect() as connection:  # what is not committed is rolled back, and costs no write
