@@ -46,6 +46,8 @@ class LedgerAttempt:
     request_key: str
     opened_at: datetime
     dealer: str
+    told_failed: bool = False
+    """receipts said that it failed, and none that it was delivered"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,21 @@ async def read_ledger(connection: AsyncConnection) -> Ledger:
     messages = await connection.execute(text("SELECT id::text, state, final FROM messages"))
     attempts = await connection.execute(
         text("""
-            SELECT message_id::text, n, channel, state, reason, request_key, opened_at, dealer FROM attempts ORDER BY n
+            WITH told AS (
+                SELECT dealer, key, bool_or(delivered IS FALSE) AS failed, bool_or(delivered IS TRUE) AS delivered
+                FROM (
+                    SELECT dealer, request_key AS key, delivered FROM receipts
+                    UNION ALL
+                    SELECT dealer, dealer_message_id, delivered FROM receipts
+                ) each WHERE key IS NOT NULL GROUP BY dealer, key
+            )
+            SELECT a.message_id::text, a.n, a.channel, a.state, a.reason, a.request_key, a.opened_at, a.dealer,
+                   coalesce(ours.failed OR theirs.failed, ours.failed, theirs.failed, false)
+                   AND NOT coalesce(ours.delivered OR theirs.delivered, ours.delivered, theirs.delivered, false)
+            FROM attempts a
+            LEFT JOIN told ours ON (ours.dealer, ours.key) = (a.dealer, a.request_key)
+            LEFT JOIN told theirs ON (theirs.dealer, theirs.key) = (a.dealer, a.dealer_message_id)
+            ORDER BY a.n
         """)
     )
     doubles = await connection.scalar(text("SELECT count(*) FROM transitions WHERE detail ? 'double_contact'"))
@@ -85,16 +101,21 @@ def audit(
     *,
     numbers: Mapping[str, str] = MappingProxyType({}),
     blind: Collection[str] = (),
+    mute: Collection[str] = (),
 ) -> list[Finding]:
     """Return every promise that truth and ledger together show broken.
 
     ``accepted`` are the ids of messages that a 202 named; None if nobody kept them. ``numbers`` (recipient -> id of its
     one message) tells the rows of dealers whose wire carries no key of ours. ``blind`` are the dealers that leave
-    doubts which nothing can resolve: there an attempt may end as unknown.
+    doubts which nothing can resolve: there an attempt may end as unknown. ``mute`` are those that cannot be asked
+    whether a failure which they reported stands: one that was taken back unheard stays a failure.
     """
     rows = _named(list(truth), ledger, numbers)
     unknown = {
-        attempt.request_key for attempt in ledger.attempts if attempt.dealer in blind and claims_nothing(attempt)
+        attempt.request_key
+        for attempt in ledger.attempts
+        if (attempt.dealer in blind and claims_nothing(attempt))
+        or (attempt.dealer in mute and attempt.state == AttemptState.FAILED and attempt.told_failed)
     }
     return [
         *_lost(ledger, accepted),
@@ -107,6 +128,11 @@ def audit(
 def is_blind(can: Capabilities) -> bool:
     """Whether a dealer leaves doubts that nothing can resolve: its page in docs/dealers says when."""
     return can.lookup in {LookupMeans.NONE, LookupMeans.REPLAY} or not can.receipts_polled
+
+
+def is_mute(can: Capabilities) -> bool:
+    """Whether a dealer reports of its own accord alone: a report that did not reach us is gone."""
+    return not can.receipts_polled and not can.receipts_pulled
 
 
 def claims_nothing(attempt: LedgerAttempt) -> bool:

@@ -10,17 +10,19 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import yaml
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bongsu.audit import Finding, audit, claims_nothing, is_blind, read_ledger
+from bongsu.audit import Finding, audit, claims_nothing, is_blind, is_mute, read_ledger
 from bongsu.box import Box, BoxOptions
 from bongsu.box.dealers import capabilities_of
 from bongsu.demo.day import Occurrence, a_day
@@ -82,7 +84,11 @@ class Outcome:
     """attempts that ended in doubt, by dealer"""
     blind: set[str] = field(default_factory=set)
     """dealers that leave doubts which nothing can resolve"""
+    mute: set[str] = field(default_factory=set)
+    """dealers that cannot be asked whether a reported failure stands"""
     findings: list[Finding] = field(default_factory=list)
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    """what ledger and dealer say of the findings' examples"""
     seconds: float = 0.0
 
 
@@ -119,7 +125,7 @@ async def run(plan: Plan) -> Outcome:
     async with Box(options) as box, aiohttp.ClientSession() as http:
         engine = engine_for(box.database_url, pool_size=1)
         try:
-            running = _Run(plan, box, engine, http, Outcome(blind=await _blind(box)))
+            running = _Run(plan, box, engine, http, await _outcome(box))
             async with asyncio.TaskGroup() as group:
                 group.create_task(_feed(running, clock))
                 group.create_task(_kill(running))
@@ -130,10 +136,14 @@ async def run(plan: Plan) -> Outcome:
     return running.outcome
 
 
-async def _blind(box: Box) -> set[str]:
-    """Return the dealers that leave doubts which nothing can resolve."""
+async def _outcome(box: Box) -> Outcome:
+    """Return an outcome that knows what cannot be asked of which dealer."""
     config = yaml.safe_load((box.directory / "config.yaml").read_text(encoding="utf-8"))
-    return {name for name, can in (await capabilities_of(config["dealers"])).items() if is_blind(can)}
+    dealers = await capabilities_of(config["dealers"])
+    return Outcome(
+        blind={name for name, can in dealers.items() if is_blind(can)},
+        mute={name for name, can in dealers.items() if is_mute(can)},
+    )
 
 
 async def _feed(running: _Run, clock: FastClock) -> None:
@@ -218,7 +228,9 @@ async def _judge(running: _Run) -> int:
         ledger = await read_ledger(connection)
     async with running.engine.begin() as connection:
         wrong = list(await differences(connection))
-    outcome.findings = audit(ledger, truth, fed.accepted, numbers=fed.numbers, blind=outcome.blind)
+    outcome.findings = audit(ledger, truth, fed.accepted, numbers=fed.numbers, blind=outcome.blind, mute=outcome.mute)
+    if outcome.findings:
+        outcome.evidence = await _evidence(running, truth)
     if wrong:
         outcome.findings.append(Finding("P9", "figures that differ", len(wrong), str(wrong[0])))
     if fed.refused:
@@ -228,6 +240,23 @@ async def _judge(running: _Run) -> int:
     outcome.dispatched = Counter(row["dealer"] for row in truth)
     outcome.unknown = Counter(attempt.dealer for attempt in ledger.attempts if claims_nothing(attempt))
     return sum(not final for _, final in ledger.messages.values())
+
+
+_EVIDENCE = text("""
+    SELECT to_jsonb(a) AS attempt,
+           (SELECT jsonb_agg(to_jsonb(r) - 'personal' ORDER BY r.received_at) FROM receipts r
+            WHERE r.request_key = a.request_key OR r.dealer_message_id = a.dealer_message_id) AS receipts,
+           (SELECT jsonb_agg(to_jsonb(t) ORDER BY t.seq) FROM transitions t WHERE t.message_id = a.message_id) AS story
+    FROM attempts a WHERE a.request_key = ANY(CAST(:examples AS text[])) OR a.message_id::text = ANY(:examples)
+""")
+
+
+async def _evidence(running: _Run, truth: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return all that is known of the examples of what was found."""
+    examples = [finding.example for finding in running.outcome.findings]
+    async with running.engine.connect() as connection:
+        rows = [dict(row) for row in (await connection.execute(_EVIDENCE, {"examples": examples})).mappings()]
+    return [*rows, *[{"truth": dict(row)} for row in truth if row["key"] in examples]]
 
 
 async def _post(running: _Run, what: str) -> None:

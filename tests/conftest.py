@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,6 +21,10 @@ from shared.db.engine import engine_for
 from shared.db.migrate import migrate
 
 TEMPLATE = "bongsu_template"
+
+# The machine is shared: how long an example takes says nothing about the code.
+settings.register_profile("bongsu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bongsu")
 
 
 def in_database(url: str, name: str) -> str:

@@ -204,6 +204,14 @@ DOUBT = (
         f"{SENDING}/test_safeguards.py::test_what_the_dealer_named_is_not_sent_again_because_a_list_lacks_it",
     ),
     _one(
+        "not found: never what Kakao had",
+        "a message that Kakao had and does not confirm is sent again because a list lacks it",
+        RECONCILE,
+        "        if attempt.is_unconfirmed:\n            return  # Kakao",
+        "        if False:\n            return  # Kakao",
+        f"{SENDING}/test_doubt.py::test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it",
+    ),
+    _one(
         "a group is closed before it counts as not sent",
         "a late call sends what was freed already",
         "shared/dealers/solapi/lookup.py",
@@ -243,6 +251,25 @@ DOUBT = (
         " and remembers and case.now < case.deadline:",
         " and remembers:",
         "tests/unit/sending/test_policy.py",
+    ),
+    Safeguard(
+        "a replay's last check: its lease",
+        "a process that stood still after the check replays when it wakes, at night or after a word by hand",
+        (
+            Change(
+                SENDER,
+                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the"
+                " last check\n",
+                "",
+            ),
+            Change(
+                SENDER,
+                "                named = await self._name_images(dealer, wanted)\n",
+                "                named = await self._name_images(dealer, wanted)\n"
+                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)\n",
+            ),
+        ),
+        (f"{SENDING}/test_safeguards.py::test_a_replay_that_stood_still_after_its_last_check_is_not_made",),
     ),
     _one(
         "a replay only while the dealer remembers",
@@ -620,6 +647,14 @@ AROUND = (
         "          AND t.xid < pg_snapshot_xmin(pg_current_snapshot())\n",
         "",
         "tests/integration/bus/test_ledger_order.py",
+    ),
+    _one(
+        "what is due: one replica at a time",
+        "two replicas part what one moment brings, and a person's second message is queued before the first",
+        "services/dispatcher/handlers.py",
+        '            if not await is_alone(connection, "due"):',
+        "            if False:",
+        f"{SENDING}/test_survival.py::test_replicas_do_not_part_what_is_due_at_one_moment",
     ),
 )
 

@@ -87,7 +87,7 @@ def _chores(
     """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts and where
     templates stand.
     """  # noqa: D205 - one sentence
-    reconciler = Reconciler(sender)
+    reconciler = Reconciler(sender, partial(health.turn, "reconcile"))
     apis = template_apis(sender.config, sender.dealers)
 
     async def reconcile() -> int:

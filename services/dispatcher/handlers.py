@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.dispatcher import telemetry
 from services.dispatcher.domain import Due, when_due
-from services.dispatcher.repository import due_messages
+from services.dispatcher.repository import due_messages, is_alone
 from shared.bus import Received
 from shared.clock import Clock
 from shared.contracts.jobs import SendJob
@@ -45,9 +45,11 @@ class QueueDue:
     clock: Clock
 
     async def __call__(self, limit: int = 1000) -> int:
-        """Queue up to ``limit``; return how many were due."""
-        now = self.clock.now()
+        """Queue up to ``limit``; return how many were due. One replica at a time does."""
         async with self.engine.begin() as connection:
+            if not await is_alone(connection, "due"):
+                return 0
+            now = self.clock.now()
             due = await due_messages(connection, now=now, limit=limit)
             if not due:
                 return 0
@@ -72,9 +74,12 @@ class LetGo:
     sender: Sender
 
     async def __call__(self) -> int:
-        """Return how many were let go."""
+        """Return how many were let go. One replica at a time lets go."""
+        freed = 0
         async with self.sender.engine.begin() as connection:
-            freed = await release(connection, now=self.sender.clock.now(), world_now=self.sender.world.now())
+            if await is_alone(connection, "stops"):
+                now, world_now = self.sender.clock.now(), self.sender.world.now()
+                freed = await release(connection, self.sender.config.dealers, now=now, world_now=world_now)
             stops = await load_stops(connection)
         telemetry.STOPS.clear()
         for stop in stops.values():
@@ -90,6 +95,8 @@ class LetGoApproved:
     sender: Sender
 
     async def __call__(self) -> int:
-        """Return how many were let go."""
+        """Return how many were let go. One replica at a time lets go."""
         async with self.sender.engine.begin() as connection:
+            if not await is_alone(connection, "approvals"):
+                return 0
             return await release_approved(connection, self.sender.config.profiles, now=self.sender.clock.now())

@@ -12,11 +12,21 @@ from shared.ids import MessageId
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+_ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('bongsu.' || CAST(:chore AS text), 0))")
 _DUE = text("SELECT id FROM messages WHERE due_at <= :now ORDER BY due_at, id LIMIT :n FOR UPDATE SKIP LOCKED")
 
 
+async def is_alone(connection: AsyncConnection, chore: str) -> bool:
+    """Return whether no other replica is at ``chore``, and keep it so until this transaction ends.
+
+    Two at once would each commit a part of what one moment brings, and a person's second message might be in the part
+    that comes first (promise P7).
+    """
+    return bool((await connection.execute(_ALONE, {"chore": chore})).scalar_one())
+
+
 async def due_messages(connection: AsyncConnection, *, now: datetime, limit: int) -> list[MessageId]:
-    """Return and lock scheduled messages whose time has come, the earliest first; other replicas pass them over.
+    """Return and lock scheduled messages whose time has come, the earliest first; what others have locked is left.
 
     Of those due at one moment, as when hours of rest end, the oldest goes first (promise P7).
     """

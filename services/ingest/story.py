@@ -222,6 +222,8 @@ def _queued(step: Step) -> str:
         return f"It took another way, because {_stopped(str(step.detail.get('stop')), step)}; it stands in line, {way}."
     if step.detail.get("why") == "not_approved":
         return f"Its template is not approved at {step.detail.get('dealer')}: it stands in line, {way}."
+    if step.detail.get("why") == "route_gone":
+        return f"The profile's route through {step.detail.get('dealer')} was taken out: it stands in line, {way}."
     if step.detail.get("why") == "not_brought":
         return f"{step.detail.get('dealer')} does not bring it: it stands in line, {way}."
     if step.detail.get("images") == "refused":

@@ -153,4 +153,5 @@ class Resolver:
 
     def _longest_call(self, attempt: Attempt) -> timedelta:
         account = self.config.dealers.get(attempt.dealer)
-        return max(self.policy.lease, timedelta(seconds=account.timeout_seconds) if account else timedelta())
+        call = max(self.policy.lease, timedelta(seconds=account.timeout_seconds) if account else timedelta())
+        return self.policy.lease + call  # it begins within a lease of its last check

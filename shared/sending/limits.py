@@ -183,6 +183,12 @@ class Limits:
                 if await write(self.engine, [row]):
                     return
 
+    async def is_paused(self, dealer: str) -> bool:
+        """Whether nobody may send to ``dealer`` just now, because it had enough."""
+        async with self.engine.connect() as connection:
+            used = (await in_use(connection)).get(dealer)
+        return used is not None and used.paused_until is not None
+
     async def tell(self) -> None:
         """Tell at once what came of calls."""
         for desk in self.desks.values():

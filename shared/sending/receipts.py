@@ -156,17 +156,21 @@ class Receipts:
         """Take in what the receipts show of templates and profiles, before messages follow from them."""
         before = await load_stops(connection)
         evidence = Evidence(before)
+        judged: set[tuple[tuple[MessageId, int], bool]] = set()
         for receipt in waiting:
             target = targets.get(receipt.id)
             attempt = book.attempts.get(target) if target else None
-            if attempt is None or attempt.dealer != receipt.dealer or attempt.state not in OPEN_ATTEMPTS:
+            if target is None or attempt is None or attempt.dealer != receipt.dealer:
                 continue
-            if receipt.leg is not None:
-                continue  # the dealer's own doing
+            if attempt.state not in OPEN_ATTEMPTS or receipt.leg is not None:
+                continue  # told before, or the dealer's own doing
+            if receipt.delivered is None or (target, receipt.delivered) in judged:
+                continue  # nothing has ended, or the same was told before: one message is one failure
+            judged.add((target, receipt.delivered))
             message = book.messages[attempt.message_id]
             if receipt.delivered:
                 evidence.success(message, attempt.dealer)
-            elif receipt.delivered is False:
+            else:
                 evidence.failure(message, attempt.channel, attempt.dealer, receipt.reason or "unknown")
         changed = await note(connection, evidence.seen, SeenIn.RECEIPT, world_now=self.sender.world.now())
         still = {key: stop for key, stop in before.items() if key not in evidence.seen}

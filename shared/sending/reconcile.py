@@ -4,7 +4,7 @@ here: what a dealer certainly does not have goes back to the queue by the ledger
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.contracts.states import OPEN_ATTEMPTS, AttemptState
+from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel
 from shared.crypto import CannotOpen
 from shared.dealers.base import (
     Dealer,
@@ -58,7 +58,7 @@ class _Asks:
     """What a dealer is asked at one time."""
 
     lookups: list[OpenAttempt] = field(default_factory=list)
-    replays: list[tuple[MessageId, int]] = field(default_factory=list)
+    replays: dict[Channel, list[tuple[MessageId, int]]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.lookups or self.replays)
@@ -69,6 +69,8 @@ class Reconciler:
     """Asks; one a process."""
 
     sender: Sender
+    turn: Callable[[], None] = lambda: None
+    """called between two calls: dealers may be many calls' worth behind, and slow"""
 
     async def __call__(self, limit: int = 500) -> int:
         """Ask about up to ``limit`` attempts whose time has come; return how many there were."""
@@ -77,9 +79,12 @@ class Reconciler:
         return count
 
     async def _ask(self, dealer: Dealer, asks: _Asks) -> None:
-        await self.sender.replay(dealer, asks.replays)
+        if asks.replays and not await self.sender.limits.is_paused(dealer.name):
+            for keys in asks.replays.values():
+                await self.sender.replay(dealer, keys, waiting=self.turn)
         step = dealer.capabilities.lookup_batch
         for start in range(0, len(asks.lookups), step):
+            self.turn()
             part = asks.lookups[start : start + step]
             answers = await dealer.lookup(part)
             await self._record(dealer, part, answers)
@@ -114,7 +119,7 @@ class Reconciler:
                 if means is Means.LOOKUP:
                     asks.lookups.append(self._open(book, attempt))
                 elif means is Means.REPLAY and dealer is not None:
-                    asks.replays.append((attempt.message_id, attempt.n))
+                    asks.replays.setdefault(attempt.channel, []).append((attempt.message_id, attempt.n))
             await save(connection, book)
         return len(due), [(self.sender.dealers[name], asks) for name, asks in taken.items() if asks]
 
@@ -171,20 +176,15 @@ class Reconciler:
             news = [
                 (attempt, answer)
                 for attempt, answer in zip(asked, answers, strict=True)
-                if isinstance(answer, NotTakenForSure | NotFound) or self._is_last(dealer, attempt, answer, now)
+                if isinstance(answer, NotTakenForSure | NotFound) or _is_late(dealer, attempt, now)
             ]
             book = await load(connection, {attempt.message_id for attempt, _ in news}, now=now)
             for open_attempt, answer in news:
                 attempt = book.attempts[open_attempt.message_id, open_attempt.n]
                 self._deny(book, dealer, attempt, answer)
-                if self._is_last(dealer, open_attempt, answer, now):
+                if self._is_over(attempt, now, grace=timedelta()) and not _tells(answer, attempt):
                     self._end(book, attempt)
             await save(connection, book)
-
-    def _is_last(self, dealer: Dealer, attempt: OpenAttempt, answer: LookupResult, now: datetime) -> bool:
-        """Whether ``attempt`` ends by this answer, which tells of no end, because its receipt deadline is over."""
-        told = isinstance(answer, StillUnknown) or (isinstance(answer, Report) and answer.delivered is not None)
-        return not told and now >= attempt.opened_at + receipt_span(dealer.capabilities, attempt.channel)
 
     async def _keep_reports(
         self,
@@ -197,10 +197,11 @@ class Reconciler:
         reports: list[Report] = []
         for attempt, answer in zip(asked, answers, strict=True):
             telemetry.LOOKUPS.labels(dealer.name, type(answer).__name__.lower()).inc()
-            if isinstance(answer, Report) and (answer.delivered is not None or not attempt.dealer_message_id):
-                reports.append(
-                    replace(answer, request_key=attempt.request_key)
-                )  # "still waiting" is news only while we do not know that it was taken
+            # "Still waiting" is news only while we do not know that it was taken; that Kakao has it always may be.
+            if isinstance(answer, Report) and (
+                answer.delivered is not None or answer.reason == UNCONFIRMED or not attempt.dealer_message_id
+            ):
+                reports.append(replace(answer, request_key=attempt.request_key))
         if reports:
             await keep(connection, self.sender.vault, dealer.name, "lookup", reports, now=now)
 
@@ -225,6 +226,8 @@ class Reconciler:
     def _not_taken(self, book: Book, attempt: Attempt, detail: str) -> None:
         if attempt.state is AttemptState.SENT:
             return  # the dealer gave us its id: it cannot not have it, and the receipt deadline will end the doubt
+        if attempt.is_unconfirmed:
+            return  # Kakao had it, so the dealer did, whatever it remembers by now
         then = self.sender.follow(book, attempt, Absent())
         assert isinstance(then, RetryAt | GiveUp)  # noqa: S101 - what follows a message that was not taken
         book.failed(
@@ -243,3 +246,19 @@ class Reconciler:
         assert isinstance(then, RetryAt | GiveUp | Close)  # noqa: S101 - it is over
         sent = attempt.state is AttemptState.SENT
         book.failed(attempt, reason="result_timeout" if sent else UNCONFIRMED, then=then)
+
+
+def _is_late(dealer: Dealer, attempt: OpenAttempt, now: datetime) -> bool:
+    """Whether no receipt comes any more, unless Kakao has ``attempt`` and does not confirm it."""
+    return now >= attempt.opened_at + receipt_span(dealer.capabilities, attempt.channel)
+
+
+def _tells(answer: LookupResult, attempt: Attempt) -> bool:
+    """Whether ``answer`` is a reason not to end ``attempt`` though its receipt deadline is over."""
+    match answer:
+        case Report(delivered=None, reason=reason):
+            return reason == UNCONFIRMED and not attempt.is_unconfirmed  # it has longer now
+        case Report() | StillUnknown():
+            return True
+        case NotTakenForSure() | NotFound():
+            return False

@@ -70,7 +70,7 @@ from shared.sending.policy import (
     means_of,
     receipt_expected,
 )
-from shared.sending.stop_store import load_stops, note, take_probe
+from shared.sending.stop_store import in_locking_order, load_stops, note, take_probe
 from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
 from shared.sending.uploads import Images, templates_of
 
@@ -217,7 +217,8 @@ class Sender:
         closed = await self._closed(connection, book)
         gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
         waiting = {key for message in book.messages.values() for key in keys_of(message)}
-        for key, stop in gate.stops.items():
+        for key in sorted(gate.stops, key=in_locking_order):
+            stop = gate.stops[key]
             due = key in waiting and stop.probe_at is not None and stop.probe_at <= world_now
             if due and await take_probe(connection, stop, world_now=world_now):
                 gate.probes.add(key)
@@ -311,24 +312,29 @@ class Sender:
         inspected = alimtalk(template, attempt.dealer, route.sender_key, personal.variables, number)
         return _outgoing(attempt, personal.phone, inspected)
 
-    async def replay(self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]]) -> None:
+    async def replay(
+        self, dealer: Dealer, keys: Sequence[tuple[MessageId, int]], *, waiting: Callable[[], None] = lambda: None
+    ) -> None:
         """Send attempts in doubt once more under their own request keys, which the dealer tells from new ones.
 
-        Should the first request not have arrived, this one delivers: so it takes tokens and passes the last check like
-        any other. Only what the dealer then took, or took before, is news; a refusal says nothing of the first request.
+        All go over one channel, and no more in a call than the dealer takes. Should the first request not have arrived,
+        this one delivers: so it takes tokens and passes the last check like any other. Only what the dealer then took,
+        or took before, is news; a refusal says nothing of the first request.
         """
         rest = keys
         while rest:
-            one_by_one = self._is_one_by_one(dealer.name)
-            async with self.limits.take(dealer.name, len(rest), Lane.NORMAL, one_by_one=one_by_one) as taken:
+            most, one_by_one = min(len(rest), self._batch_of(dealer.name)), self._is_one_by_one(dealer.name)
+            async with self.limits.take(
+                dealer.name, most, Lane.NORMAL, one_by_one=one_by_one, waiting=waiting
+            ) as taken:
                 some, rest = rest[: taken.n], rest[taken.n :]
+                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the last check
                 again = await self._still_in_doubt(some)
                 taken.used = len(again)
                 if not again:
                     continue
                 wanted = [each for attempt, message in again for each in self._images_of(message, attempt.channel)]
                 named = await self._name_images(dealer, wanted)
-                latest = self.clock.now() + self.clock.stretch(self.policy.lease)
                 results = await self._call(dealer, None, again, named, taken, latest=latest)
             news = [
                 (attempt, result)
@@ -468,9 +474,10 @@ def claim(
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
     A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
-    deadline expires; one in its hours of rest is scheduled for their end; one whose profile or dealer is not
-    configured any more has failed; one that a stop bars goes to another dealer, or is held until the stop is over; one
-    whose images the dealer refused (``imageless``) goes as an LMS.
+    deadline expires; one in its hours of rest is scheduled for their end; one whose profile is not configured any more,
+    or a text whose dealer is not, has failed; one whose route is gone takes another; one that a stop bars goes to
+    another dealer, or is held until the stop is over; one whose images the dealer refused (``imageless``) goes as an
+    LMS.
     """
     claimed: list[tuple[Attempt, Message]] = []
     for job in jobs:
@@ -481,7 +488,7 @@ def claim(
             book.move(message, MessageState.EXPIRED, final=True, reason="expired")
             continue
         profile = config.profiles.get(message.profile)
-        if profile is None or message.dealer not in config.dealers:
+        if profile is None or (message.channel.is_text and message.dealer not in config.dealers):
             last = message.fallback == "none" or message.channel.is_text
             why = {"why": "not_configured"}
             book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
@@ -495,7 +502,7 @@ def claim(
         elif message.id in imageless:
             book.turn_to(message, Channel.LMS, message.dealer, detail={"images": "refused"})
         elif (detour := gate.detour(message, profile)) is not None:
-            _go_round(book, message, detour)
+            _go_round(book, message, detour, is_gone=profile.route(message.dealer) is None)
         elif (stop := gate.bars(message)) is not None:
             _turn_away(book, message, profile, stop, gate)
         else:
@@ -503,14 +510,18 @@ def claim(
     return claimed
 
 
-def _go_round(book: Book, message: Message, detour: MoveTo | Hold) -> None:
+def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:
     """Take ``message`` to a dealer where its template is approved, or hold it until there is one.
+
+    ``is_gone`` tells that its own route was taken out of the configuration.
 
     A brand message is approved by nobody: it goes to a dealer that brings it, and has failed where there is none.
     """
     is_brand = message.channel is Channel.FRIENDTALK
     why = {"why": "not_brought" if is_brand else "not_approved", "dealer": message.dealer}
     match detour:
+        case MoveTo(dealer) if is_gone:
+            book.turn_to(message, message.channel, dealer, detail={**why, "why": "route_gone"})
         case MoveTo(dealer):
             book.turn_to(message, message.channel, dealer, detail=why)
         case Hold() if is_brand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,8 @@ _RELEASE = text("""
         SELECT id FROM messages m
         WHERE held_by IS NOT NULL AND held_by NOT LIKE 'approval/%' AND NOT EXISTS (
             SELECT FROM stops s
-            WHERE s.since IS NOT NULL AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
+            WHERE s.since IS NOT NULL AND s.dealer = ANY(CAST(:dealers AS text[]))
+              AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
         )
         ORDER BY id LIMIT :n FOR UPDATE SKIP LOCKED
     )
@@ -56,12 +57,20 @@ async def load_stops(connection: AsyncConnection) -> dict[StopKey, Stop]:
     return {stop.key: stop for stop in map(_stop, await connection.execute(_ALL))}
 
 
+def in_locking_order(key: StopKey) -> tuple[bool, StopKey]:
+    """Return where ``key`` stands when one transaction locks several, so that no two wait for each other.
+
+    The receipts' stops come last: who applies receipts learns of their silence when all else is noted.
+    """
+    return key.scope is Scope.RECEIPTS, key
+
+
 async def note(
     connection: AsyncConnection, seen: Mapping[StopKey, Seen], seen_in: SeenIn, *, world_now: datetime
 ) -> dict[StopKey, Stop]:
     """Take in what a batch showed; return the stops of these keys, as they are now."""
     found: dict[StopKey, Stop] = {}
-    for key in sorted(seen):
+    for key in sorted(seen, key=in_locking_order):
         row = (await connection.execute(_LOCK, _named(key))).one_or_none()
         was = _stop(row) if row is not None else None
         now = after(was, key, seen[key], seen_in, now=world_now)
@@ -103,9 +112,14 @@ async def held(connection: AsyncConnection) -> dict[str, int]:
     return {row.held_by: row.n for row in await connection.execute(_HELD)}
 
 
-async def release(connection: AsyncConnection, *, now: datetime, world_now: datetime, limit: int = 1000) -> int:
-    """Let go up to ``limit`` held messages whose stop is over, and one of each stop whose probe is due."""
-    freed = (await connection.execute(_RELEASE, {"n": limit, "now": now})).rowcount
+async def release(
+    connection: AsyncConnection, dealers: Collection[str], *, now: datetime, world_now: datetime, limit: int = 1000
+) -> int:
+    """Let go up to ``limit`` held messages whose stop is over, and one of each stop whose probe is due.
+
+    A stop of a dealer that is not among ``dealers``, the configured ones, is over: nobody could probe it.
+    """
+    freed = (await connection.execute(_RELEASE, {"n": limit, "now": now, "dealers": list(dealers)})).rowcount
     for stop in (await load_stops(connection)).values():
         if stop.is_open and stop.probe_at is not None and stop.probe_at <= world_now:
             await connection.execute(_RELEASE_ONE, {"key": str(stop.key), "now": now})

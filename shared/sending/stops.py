@@ -229,15 +229,15 @@ class Gate:
     closed: Closed = NOTHING_CLOSED
 
     def detour(self, message: Message, profile: Profile) -> MoveTo | Hold | None:
-        """Return how ``message`` gets round a route that is closed to its template; None where its own is open.
+        """Return how ``message`` gets round a route that is gone or closed to its template; None where it is open.
 
         It goes to a dealer where the template is approved, to one that is stopped if there is no other, and is held
         where none has approved it.
         """
-        if not self.closed or message.channel.is_text:
+        if message.channel.is_text:
             return None
         own = profile.route(message.dealer)
-        if own is None or is_open(self.closed, own, message.template):
+        if own is not None and is_open(self.closed, own, message.template):
             return None
         routes = open_routes(self.closed, profile, message.template)
         if not routes:

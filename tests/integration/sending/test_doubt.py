@@ -6,7 +6,7 @@ import pytest
 
 from shared.config import Uncertain, Unconfirmed
 from shared.contracts.states import Category
-from shared.dealers.base import LookupMeans, Refused
+from shared.dealers.base import LookupMeans, NotFound, Refused
 from tests.integration.sending.world import Insert, World
 
 
@@ -107,6 +107,39 @@ async def test_what_kakao_never_confirms_ends_after_three_days(world: World, ins
     await world.reconciler()
     row = await world.message(message)
     assert (row["state"], row["reason"], row["final"]) == ("failed", "delivery_uncertain", False)
+
+
+async def test_what_a_lookup_says_kakao_does_not_confirm_is_waited_for(world: World, insert: Insert) -> None:
+    """Some dealers tell it only when they are asked, of a message whose id we have."""
+    [message] = await insert()
+    await world.sender(await world.jobs())
+    world.dealer.lookup_answer = lambda attempt: world.dealer.unconfirmed(attempt.request_key)
+    world.clock.pass_(hours=25)  # nobody asked before its receipt deadline
+    for _ in range(20):
+        await world.reconciler()
+        await world.receipts.apply()
+        row = await world.message(message)
+        assert (row["state"], row["final"]) == ("uncertain", False)
+        world.clock.pass_(hours=2)
+    world.clock.pass_(hours=8)  # three days and an hour
+    await world.reconciler()
+    row = await world.message(message)
+    assert (row["state"], row["reason"], row["final"]) == ("failed", "delivery_uncertain", False)
+
+
+async def test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it(world: World, insert: Insert) -> None:
+    [message] = await insert()
+    world.dealer.lookup_means = LookupMeans.BY_KEY
+    await world.sender(await world.jobs())
+    [key] = world.dealer.ids
+    await world.tell(world.dealer.unconfirmed(key))
+    await world.receipts.apply()
+    world.dealer.lookup_answer = lambda _: NotFound("never heard of it")
+    for _ in range(6):
+        world.clock.pass_(hours=2)
+        await world.reconciler()
+    assert len(world.dealer.lookups) > 2
+    assert (await world.message(message))["state"] == "uncertain"
 
 
 async def test_a_text_at_once_counts_the_double_contact_later(world: World, insert: Insert) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
 import pytest
 
-from shared.dealers.base import Accepted, LookupMeans, NotFound, OpenAttempt, Outgoing
+from shared.contracts.states import Channel
+from shared.dealers.base import Accepted, LookupMeans, NotFound, OpenAttempt, Outgoing, SendResult
 from shared.ids import MessageId
+from shared.sending.reconcile import Reconciler
 from tests.integration.sending.world import Insert, World
 
 
@@ -157,3 +163,61 @@ async def test_replicas_ask_about_an_attempt_once(world: World, insert: Insert) 
     assert await world.reconciler() + await world.replica().reconciler() == 10
     asked = [attempt.request_key for batch in world.dealer.lookups for attempt in batch]
     assert len(asked) == len(set(asked)) == 10
+
+
+async def test_replays_go_over_one_channel_in_calls_that_the_dealer_takes(
+    world: World, insert: Insert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
+    await insert(3)
+    await insert(2, channel=Channel.SMS)
+    world.dealer.lose = lambda _: False
+    await world.sender(await world.jobs())
+    world.dealer.lose = lambda _: None
+    world.clock.pass_(seconds=10)
+    calls: list[list[Channel]] = []
+    send = world.dealer.send
+
+    async def noted(handle: str | None, batch: Sequence[Outgoing]) -> list[SendResult]:
+        calls.append([outgoing.channel for outgoing in batch])
+        return await send(handle, batch)
+
+    monkeypatch.setattr(world.dealer, "send", noted)
+    solapi = world.config.dealers["solapi"]
+    small = solapi.model_copy(update={"limits": solapi.limits.model_copy(update={"batch": 2})})
+    await world.configured(world.config.model_copy(update={"dealers": {"solapi": small}})).reconciler()
+    assert sorted(calls) == [["alimtalk"], ["alimtalk", "alimtalk"], ["sms", "sms"]]
+
+
+async def test_a_dealer_that_has_enough_holds_up_no_question(world: World, insert: Insert) -> None:
+    """What it would be sent again waits; the round ends, and with it what others are asked."""
+    world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
+    [message] = await insert()
+    world.dealer.lose = lambda _: False
+    await world.sender(await world.jobs())
+    world.dealer.lose = lambda _: None
+    await world.sender.limits.pause("solapi", timedelta(hours=1))
+    world.clock.pass_(seconds=10)
+    async with asyncio.timeout(60):
+        assert await world.reconciler() == 1
+    await world.execute("UPDATE dealer_limits SET paused_until = NULL")
+    world.clock.pass_(minutes=1)
+    await world.reconciler()
+    assert (await world.message(message))["state"] == "sent"
+
+
+async def test_a_long_round_shows_that_it_lives(world: World, insert: Insert) -> None:
+    await insert(450)
+    await world.sender(await world.jobs())
+    world.clock.pass_(minutes=20)
+    turns: list[int] = []
+    world.dealer.before["lookup"] = lambda: turns.append(len(world.dealer.lookups))
+    turned = 0
+
+    def turn() -> None:
+        nonlocal turned
+        turned += 1
+
+    await Reconciler(world.sender, turn)()
+    assert turns == [0, 1, 2]
+    assert turned == 3

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from shared.catalog.template import Template
 from shared.config import Config
 from shared.db.engine import engine_for
 from shared.dealers.base import LookupMeans, NotFound, Refused
@@ -97,6 +98,28 @@ async def test_a_replay_that_the_dealer_would_still_know_waits_for_the_morning(w
     assert world.dealer.calls == [1]
     [attempt] = await world.attempts(message)
     assert attempt["check_at"] - world.clock.now() == timedelta(hours=10, minutes=55)
+
+
+async def test_a_replay_that_stood_still_after_its_last_check_is_not_made(world: World, insert: Insert) -> None:
+    """Checked at a minute to nine, and woken at nine past."""
+    world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
+    await insert()
+    world.clock.pass_(hours=8, minutes=55)
+    world.dealer.lose = lambda _: False
+    await world.sender(await world.jobs())
+    world.dealer.lose = lambda _: None
+    world.clock.pass_(minutes=4)
+
+    class Slow(dict[tuple[str, int], Template]):
+        def update(self, *args: object) -> None:  # templates are read after the check
+            world.clock.pass_(minutes=10)
+            super().update(*args)  # type: ignore[call-overload]  # as they came
+
+    replica = world.replica()
+    object.__setattr__(replica.sender, "templates", Slow())
+    await replica.reconciler()
+    assert world.dealer.calls == [1]
+    assert world.dealer.given == []
 
 
 async def test_what_a_dealer_took_never_moves_though_it_failed(world: World, insert: Insert, config: Config) -> None:

@@ -253,7 +253,7 @@ async def test_a_process_that_slept_past_its_lease_does_not_call(world: World, i
     ("changes", "reason"),
     [
         pytest.param({"profile": "gone"}, "sender_profile_invalid", id="profile-not-configured"),
-        pytest.param({"dealer": "gone"}, "sender_profile_invalid", id="dealer-not-configured"),
+        pytest.param({"dealer": "gone", "channel": Channel.SMS}, "sender_profile_invalid", id="dealer-not-configured"),
         pytest.param({"template": "GONE"}, "invalid_request", id="template-unknown"),
         pytest.param({"personal": b""}, "invalid_request", id="erased"),
         pytest.param({"personal": b"\x02k1 not sealed by us"}, "invalid_request", id="garbled"),

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from services.dispatcher.handlers import LetGo, QueueDue
 from shared.config import Config
+from shared.contracts.states import Lane
 from shared.dealers.base import Ambiguous, NotTaken, Refused
 from shared.ids import MessageId
-from shared.sending.stop_store import lift, load_stops
-from shared.sending.stops import FEW, FEW_CALLS, Scope, StopKey
+from shared.sending.stop_store import lift, load_stops, note, open_stop
+from shared.sending.stops import FEW, FEW_CALLS, Scope, Seen, SeenIn, Stop, StopKey
+from tests.integration.sending.test_sender import waits_for_a_lock
 from tests.integration.sending.world import FakeDealer, HandClock, Insert, World, build
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 @pytest.fixture
@@ -122,6 +129,45 @@ async def test_failures_reported_later_hold_the_rest_as_well(world: World, inser
     await world.tell(*bad)
     await world.receipts.apply()
     assert await states(world, messages) == {("failed", None): FEW, ("scheduled", "template/solapi/PAID"): 30 - FEW}
+
+
+async def test_one_failure_that_is_told_often_is_one(world: World, insert: Insert) -> None:
+    [message] = await insert()
+    await world.sender(await world.jobs())
+    [report] = [world.dealer.report(key) for key in world.dealer.ids]
+    bad = replace(report, delivered=False, code="3016", reason="template_mismatch")
+    await world.tell(*[bad] * FEW)
+    await world.receipts.apply()
+    assert await states(world, [message]) == {("failed", None): 1}
+    async with world.engine.connect() as connection:
+        [stop] = (await load_stops(connection)).values()
+    assert (stop.failures, stop.is_open) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(StopKey(Scope.DEALER, "solapi"), StopKey(Scope.TEMPLATE, "solapi", "PAID"), id="as-answers-note"),
+        pytest.param(
+            StopKey(Scope.TEMPLATE, "solapi", "PAID"), StopKey(Scope.RECEIPTS, "solapi", "kakao"), id="as-receipts-do"
+        ),
+    ],
+)
+async def test_who_probes_and_who_notes_do_not_wait_for_each_other(
+    world: World, insert: Insert, database: AsyncEngine, first: StopKey, second: StopKey
+) -> None:
+    await insert(lane=Lane.MASS)
+    world_now = world.sender.world.now()
+    async with database.begin() as connection:
+        for key in (second, first):  # where the rows lie says nothing of their order
+            assert await open_stop(connection, Stop(key, "no_balance", SeenIn.ANSWER, FEW, world_now, world_now))
+    async with database.begin() as noting:
+        await note(noting, {first: Seen(1, "auth_failed")}, SeenIn.ANSWER, world_now=world_now)
+        sending = asyncio.create_task(world.sender(await world.jobs()))
+        await waits_for_a_lock(world)
+        await note(noting, {second: Seen(1, "auth_failed")}, SeenIn.ANSWER, world_now=world_now)
+    await sending
+    assert world.dealer.calls == [1]
 
 
 @pytest.fixture

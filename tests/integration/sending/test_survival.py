@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
-from services.dispatcher.handlers import QueueDue
+from services.dispatcher.handlers import LetGo, QueueDue
+from services.dispatcher.repository import due_messages, is_alone
 from services.fallback.handlers import DecideFallback
 from shared.config import Config
 from shared.db.engine import engine_for
 from shared.dealers.base import Refused, Report, StillUnknown
+from shared.ids import PersonId
 from shared.sending.receipts import Receipts, keep
 from shared.sending.reconcile import Reconciler
+from shared.sending.stop_store import open_stop, release
+from shared.sending.stops import FEW, Scope, SeenIn, Stop, StopKey
 from tests.integration.fallback.test_fallback import records
-from tests.integration.sending.world import Insert, World
+from tests.integration.sending.world import FakeDealer, Insert, World, build
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from shared.crypto import Vault
     from shared.ids import MessageId
 
 ELSEWHERE = Config.model_validate(
@@ -62,6 +68,26 @@ async def test_a_dealer_that_was_taken_out_leaves_no_attempt_open_for_good(world
     assert (await world.message(message))["reason"] == "delivery_uncertain"
     assert (await world.message(gone_on))["reason"] == "result_timeout"
     assert world.dealer.lookups == []
+
+
+async def test_what_a_dealer_that_was_taken_out_held_goes_another_way(
+    world: World, insert: Insert, vault: Vault
+) -> None:
+    """Nobody probes it any more: what it held would wait for its deadline."""
+    world_now = world.sender.world.now()
+    key = StopKey(Scope.DEALER, "solapi")
+    async with world.engine.begin() as connection:
+        assert await open_stop(connection, Stop(key, "no_balance", SeenIn.ANSWER, FEW, world_now))
+    [message] = await insert()
+    await world.sender(await world.jobs())
+    assert (await world.message(message))["held_by"] == "dealer/solapi"
+    other = build(world.engine, FakeDealer("other"), ELSEWHERE, vault, world.clock)
+    assert await LetGo(other.sender)() == 1
+    assert await QueueDue(other.engine, other.clock)() == 1
+    for _ in range(2):  # it is queued anew for the other
+        await other.sender(await other.jobs())
+    row = await other.message(message)
+    assert (row["state"], row["dealer"]) == ("sent", "other")
 
 
 @pytest.mark.parametrize("delivered", [True, False, None])
@@ -196,6 +222,34 @@ async def test_replicas_queue_what_is_due_once(world: World, insert: Insert, dat
     await other.dispose()
     assert await QueueDue(world.engine, world.clock)() == 5
     assert len(await world.rows("SELECT 1 FROM transitions")) == 20
+
+
+async def test_replicas_do_not_part_what_is_due_at_one_moment(
+    world: World, insert: Insert, database: AsyncEngine
+) -> None:
+    """One has a person's first message in hand and stands still: nobody queues the second before it (promise P7)."""
+    ids = await insert(2, person_id=PersonId(uuid4()), state="scheduled", due_at=world.clock.now())
+    async with database.begin() as slow:
+        assert await is_alone(slow, "due")
+        assert await due_messages(slow, now=world.clock.now(), limit=1) == ids[:1]
+        assert await QueueDue(world.engine, world.clock)() == 0
+    assert await QueueDue(world.engine, world.clock)() == 2
+    rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
+    assert [row["message_id"] for row in rows] == ids
+
+
+async def test_replicas_do_not_part_what_a_stop_held(world: World, insert: Insert, database: AsyncEngine) -> None:
+    person, later = PersonId(uuid4()), world.clock.now() + timedelta(hours=1)
+    ids = await insert(2, person_id=person, state="scheduled", due_at=later, held_by="dealer/solapi")
+    async with database.begin() as slow:
+        assert await is_alone(slow, "stops")
+        times = {"now": world.clock.now(), "world_now": world.sender.world.now()}
+        assert await release(slow, world.config.dealers, **times, limit=1) == 1
+        assert await LetGo(world.sender)() == 0
+    assert await LetGo(world.sender)() == 1
+    assert await QueueDue(world.engine, world.clock)() == 2
+    rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
+    assert [row["message_id"] for row in rows] == ids
 
 
 async def test_what_is_due_past_its_deadline_expires(world: World, insert: Insert) -> None:

@@ -172,6 +172,10 @@ def test_a_doubt_that_was_ended_by_hand_says_by_whom_and_why() -> None:
             ),
         ),
         (
+            {"channel": "alimtalk", "detail": {"why": "route_gone", "dealer": "aligo"}},
+            "The profile's route through aligo was taken out: it stands in line, to go by AlimTalk through solapi.",
+        ),
+        (
             {"channel": "friendtalk", "detail": {"why": "not_brought", "dealer": "aligo"}},
             "aligo does not bring it: it stands in line, to go by brand message through solapi.",
         ),

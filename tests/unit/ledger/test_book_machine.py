@@ -241,4 +241,4 @@ class Ledger(RuleBasedStateMachine):
 
 
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestLedger.settings = settings(max_examples=150, stateful_step_count=25)

@@ -55,7 +55,7 @@ def test_a_whole_life_leaves_one_row_a_message_and_one_an_attempt() -> None:
     assert sum(total.messages.values()) == 1
 
 
-@settings(max_examples=300, deadline=None)  # the machine is shared; an example takes a few milliseconds
+@settings(max_examples=300)
 @given(
     lives=st.lists(st.lists(st.integers(0, 999), min_size=1, max_size=14), min_size=1, max_size=6),
     swaps=st.lists(st.integers(0, 200), max_size=30),
@@ -88,7 +88,7 @@ def test_any_order_repetition_and_cut_gives_what_the_last_rows_give(
     assert all(n >= 0 for n in (*total.messages.values(), *total.attempts.values(), *total.cost_krw.values()))
 
 
-@settings(max_examples=200, deadline=None)  # as above
+@settings(max_examples=200)
 @given(choices=st.lists(st.integers(0, 999), max_size=14))
 def test_states_of_messages_add_up_to_messages(choices: list[int]) -> None:
     story = tell(choices)

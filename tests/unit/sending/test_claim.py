@@ -121,7 +121,6 @@ def test_rest_and_deadline(
     ("changes", "final"),
     [
         pytest.param({"profile": "gone"}, False, id="profile"),
-        pytest.param({"dealer": "gone"}, False, id="dealer"),
         pytest.param({"profile": "gone", "fallback": "none"}, True, id="no-fallback"),
         pytest.param({"dealer": "gone", "channel": Channel.SMS}, True, id="a-text"),
     ],
@@ -131,6 +130,17 @@ def test_what_is_not_configured_any_more_fails(make_message: Make, changes: dict
     book, count = claim_one(message)
     assert (count, message.state, message.final) == (0, MessageState.FAILED, final)
     assert book.transitions[-1].reason == "sender_profile_invalid"
+
+
+@pytest.mark.parametrize("dealer", ["gone", "kept"])
+def test_what_has_no_route_any_more_takes_another(make_message: Make, dealer: str) -> None:
+    """Else a campaign that was planned through it would become texts."""
+    message = make_message(dealer=dealer)
+    config = CONFIG.model_copy(update={"dealers": {**CONFIG.dealers, "kept": CONFIG.dealers["solapi"]}})
+    book = Book(NOON, {message.id: message})
+    assert claim(book, [job_of(message)], config, Gate({}), handle=None, check_at=NOON + LEASE) == []
+    assert (message.state, message.dealer) == (MessageState.QUEUED, "solapi")
+    assert book.transitions[-1].detail == {"why": "route_gone", "dealer": dealer}
 
 
 def job(dealer: str, channel: Channel, lane: Lane) -> Job:

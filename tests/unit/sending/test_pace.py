@@ -102,7 +102,7 @@ def usual(seed: int, *, typical: float = 3.0) -> Callable[[], timedelta]:
     return lag
 
 
-@settings(max_examples=25, deadline=None)  # the machine is shared
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     every=st.sampled_from([0.05, 0.3, 2.0, 20.0]),
@@ -120,7 +120,7 @@ def test_receipts_that_come_as_usual_raise_no_alarm(seed: int, every: float, typ
     assert dealer.alarms == []
 
 
-@settings(max_examples=25, deadline=None)  # as above
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), every=st.sampled_from([0.1, 0.5, 2.0]), typical=st.sampled_from([0.5, 3.0, 30.0]))
 def test_a_silence_is_found_within_the_learned_lag_and_once(seed: int, every: float, typical: float) -> None:
     dealer = Dealer()
@@ -133,7 +133,7 @@ def test_a_silence_is_found_within_the_learned_lag_and_once(seed: int, every: fl
     assert waited <= max(LEAST, TIMES * PRIOR)
 
 
-@settings(max_examples=25, deadline=None)  # as above
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_receipts_that_come_back_end_it_and_leave_the_lag_as_it_was(seed: int) -> None:
     """However late they come: an outage must not teach that receipts take hours."""
@@ -242,7 +242,7 @@ def test_what_is_learned_first_is_no_more_than_the_adapter_expects(taken: list[t
     assert patience(first, prior=PRIOR, least=LEAST) == TIMES * PRIOR or first.seen >= LEARNED
 
 
-@settings(max_examples=30, deadline=None)  # as above
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), batch=st.sampled_from([1, 5, 50, 500]), typical=st.sampled_from([2.0, 60.0]))
 def test_the_lag_settles_where_a_hundredth_takes_longer(seed: int, batch: int, typical: float) -> None:
     chance = random.Random(seed)  # noqa: S311 - a test's choices, no secret
