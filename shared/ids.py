@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NewType
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 EventId = NewType("EventId", UUID)
 MessageId = NewType("MessageId", UUID)
 PersonId = NewType("PersonId", UUID)  # a keyed hash of the phone number, cut to 16 bytes
@@ -19,14 +21,26 @@ ReceiptId = NewType("ReceiptId", UUID)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION = 7 << 76
 _VARIANT = 2 << 62
-_TAIL = (1 << 62) - 1
+_TAIL = (1 << 61) - 1  # a bit less than there is, for what is added
 
 
 def new_id(now: datetime) -> UUID:
-    """Return a new id born at ``now``; 74 random bits make it unique."""
+    """Return a new id born at ``now``; 73 random bits make it unique."""
+    return new_ids(now, 1)[0]
+
+
+def new_ids(now: datetime, number: int) -> list[UUID]:
+    """Return ``number`` new ids born at ``now``, each the last one plus 1 (RFC 9562 section 6.2, method 2)."""
     random = int.from_bytes(os.urandom(10), "big")
     head = ((now - _EPOCH) // timedelta(milliseconds=1)) << 80
-    return UUID(int=head | _VERSION | ((random >> 62) & 0xFFF) << 64 | _VARIANT | (random & _TAIL))
+    first = head | _VERSION | ((random >> 62) & 0xFFF) << 64 | _VARIANT | (random & _TAIL)
+    return [uuid_of((first + n).to_bytes(16, "big")) for n in range(number)]
+
+
+def uuid_of(raw: bytes) -> UUID:
+    """Return the id of these 16 bytes, as asyncpg's kind of ``UUID``: made and written in a tenth of the time."""
+    made: UUID = pgproto.UUID(raw)
+    return made
 
 
 def first_id(moment: datetime) -> UUID:

@@ -12,6 +12,7 @@ from phonenumbers import PhoneNumberType
 from shared.errors import BongsuError
 
 _SEPARATORS = re.compile(r"[\s().\-\u2010-\u2015\u30fb\u00b7]+")
+_AS_MOST_WRITE_IT = re.compile(r"010-?([0-9]{4})-?([0-9]{4})")
 _MOBILE = re.compile(r"01(?:0\d{8}|[16789]\d{7,8})")  # facts/alimtalk-rules.md, "Phone numbers"
 _SAFE = re.compile(r"050\d{8,9}")
 _LONGEST = 40
@@ -55,6 +56,8 @@ def parse_mobile(written: str) -> str:
     It may be written ``010-1234-5678``, ``01012345678``, ``+82 10 1234 5678``, and as Kakao Sync at times does,
     ``+82 010-1234-5678``. Raises ``BadPhone``.
     """
+    if plain := _AS_MOST_WRITE_IT.fullmatch(written):
+        return f"+8210{plain[1]}{plain[2]}"
     if len(written) > _LONGEST:
         raise BadPhone(NotReachable.NOT_A_NUMBER)
     bare = _SEPARATORS.sub("", unicodedata.normalize("NFKC", written))

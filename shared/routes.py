@@ -18,6 +18,8 @@ def choose_route(routes: Sequence[Route], person: PersonId, usable: Usable = lam
     By shares over the person, so that it is the same whoever asks, and a person's messages go one way, in their order
     (promise P7). A route that is not usable passes on to the next one that is, standbys (share 0) included.
     """
+    if len(routes) == 1:
+        return routes[0] if usable(routes[0]) else None
     shares = shares_of(routes)
     start, point = 0, person.int % sum(shares)
     while point >= shares[start]:

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from services.ingest.refusals import Kind, Refusal
+from shared.catalog.room import Room
 from shared.catalog.rule import At, Rule
 from shared.catalog.template import Template, alimtalk, brand_message, text_message, variables_of
 from shared.catalog.wording import TooLong, Unfit
+from shared.config import Route
 from shared.contracts.states import Lane
 from shared.copies.rules import NOTHING_CLOSED, Closed, open_routes
 from shared.hours import next_allowed, next_within
 from shared.phone import BadPhone, parse_mobile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable
 
     from services.ingest.events import Event
     from shared.catalog.expressions import Expression
-    from shared.config import Profile, Route
+    from shared.config import Profile
 
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NOW = At()
 _ROUNDS = 8
 _NUMBER_BITS = 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # hashed as the thing it is
 class Bound:
     """A rule with its template, ready to plan: what is the same for every event is done once."""
 
@@ -37,6 +44,11 @@ class Bound:
     template: Template
     condition: Expression | None
     variables: tuple[tuple[str, Expression], ...]
+
+    @cached_property
+    def room(self) -> Room:
+        """What the template surely holds."""
+        return Room.of(self.template)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +59,7 @@ class Postponement:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """A message to be. ``due_at`` is None for one that goes at once."""
 
     bound: Bound
@@ -56,12 +67,15 @@ class Planned:
     routes: tuple[Route, ...]
     """the ways to Kakao that are open to it; all of them, if it is to wait until one is"""
     fallback: str
-    phone: str = field(repr=False)
-    name: str | None = field(repr=False)
-    variables: dict[str, str] = field(repr=False)
+    phone: str
+    name: str | None
+    variables: dict[str, str]
     due_at: datetime | None
     postponed: tuple[Postponement, ...]
     deadline: datetime
+
+    def __repr__(self) -> str:
+        return f"Planned({self.bound.rule.name!r}, …)"  # never who gets it into a log or a traceback
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +186,7 @@ def when_due(rule: Rule, profile: Profile, now: datetime) -> tuple[datetime, tup
             moment = until
             postponed.append(Postponement(why, until))
 
-    at = rule.at if isinstance(rule.at, At) else At()
+    at = rule.at if isinstance(rule.at, At) else _NOW
     put_off("delay", now + at.after)
     for _ in range(_ROUNDS):  # the hours of a rule may begin in quiet hours, and quiet hours end outside of a rule's
         before = moment
@@ -269,6 +283,8 @@ def _as_text(value: object) -> str | None:
 
 def _unrenderable(bound: Bound, variables: Mapping[str, str], *, by_text: bool) -> Refusal | None:
     """Return why the message cannot be rendered, None if it can: over each channel that it may take."""
+    if bound.room.holds(variables):
+        return None
     try:
         if bound.template.kind == "brand":
             brand_message(bound.template, "", variables)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.catalog import expressions
 from shared.catalog.check import disagreements
 from shared.catalog.durations import Hours, format_span, parse_span
 from shared.catalog.expressions import compile_expression
@@ -129,11 +132,30 @@ names = st.text(alphabet="abc", min_size=1, max_size=3)
 documents = st.recursive(st.none() | st.integers() | st.text(), lambda c: st.dictionaries(names, c, max_size=3))
 
 
-@given(st.lists(names, min_size=1, max_size=4), documents)
-def test_the_short_way_finds_what_the_interpreter_finds(steps: list[str], document: object) -> None:
-    expression = compile_expression(".".join(steps))
-    assert expression.steps == tuple(steps)
-    assert expression.of(document) == expression.parsed.search(document)
+paths = st.lists(names, min_size=1, max_size=3).map(".".join)
+values = paths | st.sampled_from(["`0`", "`1`", "`true`", "`null`", "'a'", "`[0]`"])
+calls = st.builds("{}({})".format, st.sampled_from(["thousands", "length", "to_string", "abs"]), values)
+comparisons = st.builds("{} {} {}".format, values | calls, st.sampled_from(["==", "!=", "<"]), values | calls)
+
+
+@given(
+    values
+    | calls
+    | comparisons
+    | st.builds("{} || {}".format, values, calls)
+    | st.builds("not_null({}, {})".format, values, calls),
+    documents,
+)
+def test_a_compiled_expression_finds_what_the_interpreter_finds(text: str, document: object) -> None:
+    expression = compile_expression(text)
+    interpreted = replace(expression, find=partial(expression.parsed.search, options=expressions.OPTIONS))
+    found, expected = expression.of(document), interpreted.of(document)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_what_rules_are_full_of_is_compiled() -> None:
+    for text in ("data.order.id", "thousands(data.order.total_krw)", "data.order.total_krw != `0`", "a || 'b'"):
+        assert getattr(compile_expression(text).find, "func", None).__module__ == expressions.__name__
 
 
 def test_rule_and_template_must_agree() -> None:
