@@ -327,6 +327,19 @@ def bench_path(
     typer.echo(json.dumps(asyncio.run(bench(messages, buses.split(","))), ensure_ascii=False, indent=2))
 
 
+@bench_app.command("ingest")
+def bench_ingest(
+    *,
+    events: Annotated[int, typer.Option(min=500, help="single events a round; five times as many in batches")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="of which the median is taken")] = 3,
+    kafka: Annotated[bool, typer.Option("--kafka", help="let the hand-tuned endpoint produce to a Kafka too")] = False,
+) -> None:
+    """Events into ingest, beside an echo, FastAPI and a hand-tuned endpoint: rates, latency, CPU, ratios."""
+    from bongsu.bench.ingest import bench  # noqa: PLC0415 - it takes a while to import
+
+    typer.echo(json.dumps(asyncio.run(bench(events, rounds, kafka=kafka)), ensure_ascii=False, indent=2))
+
+
 @bench_app.command("fill")
 def bench_fill(
     *,
