@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from starlette.types import ASGIApp
 
     from shared.settings import ServiceSettings
 
@@ -119,7 +120,7 @@ class _Server(uvicorn.Server):
 
 
 async def run(
-    app: FastAPI,
+    app: ASGIApp,
     settings: ServiceSettings,
     *,
     stopping: asyncio.Event,

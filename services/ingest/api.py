@@ -1,19 +1,18 @@
-"""The HTTP side of ingest: parse, call, answer."""
+"""The HTTP side of ingest but for events: parse, call, answer."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import documented, telemetry
-from services.ingest.handlers import Intake, claim_of
 from services.ingest.reading import Story, Summary, read_page, read_story
 from services.ingest.refusals import Kind, Refusal, unavailable
 from services.ingest.story import explain, timeline
@@ -22,14 +21,11 @@ from shared.contracts.states import MessageState
 from shared.crypto import Vault
 from shared.db.away import is_away
 from shared.http.auth import ApiKeys
-from shared.http.body import read_body
 from shared.http.problems import Problem
 from shared.ids import MessageId
 from shared.ledger.repository import load, save
 from shared.phone import BadPhone, parse_mobile
 
-_STRUCTURED = frozenset({"application/json", "application/cloudevents+json"})
-_KEY_CHARACTERS = 255
 _CANCELLABLE = frozenset({MessageState.SCHEDULED, MessageState.QUEUED})
 
 Authorization = Annotated[str | None, Header(include_in_schema=False)]
@@ -41,48 +37,18 @@ class Api:
 
     engine: AsyncEngine
     keys: ApiKeys
-    intake: Intake
     vault: Vault
     clock: Clock
-    body_limit: int
-    in_flight: set[bytes] = field(default_factory=set)
 
     def router(self) -> APIRouter:
         """Return the routes."""
         router = APIRouter(prefix="/v1", default_response_class=Response)
-        router.add_api_route("/events", self.take_event, methods=["POST"], status_code=202, **documented.TAKE_EVENT)
         router.add_api_route("/messages", self.list_messages, methods=["GET"], **documented.LIST_MESSAGES)
         router.add_api_route("/messages/{message_id}", self.get_message, methods=["GET"], **documented.GET_MESSAGE)
         router.add_api_route(
             "/messages/{message_id}/cancel", self.cancel_message, methods=["POST"], **documented.CANCEL_MESSAGE
         )
         return router
-
-    async def take_event(self, request: Request) -> Response:
-        """Accept an event: 202 once it and its messages are durable."""
-        api_key = await self.keys.check(request.headers.get("authorization"))
-        _check_content_type(request)
-        claimed = _idempotency_key(request)
-        body = await read_body(request, self.body_limit)
-        if claimed is None:
-            outcome = await self.intake.take(body, None)
-        else:
-            claim = claim_of(api_key.bytes, claimed, body)
-            if claim.key in self.in_flight:
-                raise Refusal(
-                    Kind.IDEMPOTENCY_KEY_IN_FLIGHT,
-                    "A request under this Idempotency-Key is being handled just now. Wait for its answer, "
-                    "or send the same request again in a second.",
-                    headers={"Retry-After": "1"},
-                ).as_problem()
-            self.in_flight.add(claim.key)
-            try:
-                outcome = await self.intake.take(body, claim)
-            finally:
-                self.in_flight.discard(claim.key)
-        if isinstance(outcome, Refusal):
-            raise outcome.as_problem()
-        return Response(outcome.response, status_code=202, media_type="application/json")
 
     async def get_message(self, message_id: UUID, authorization: Authorization = None) -> Response:
         """Return a message with its attempts, its timeline and its explanation."""
@@ -145,39 +111,6 @@ class Api:
         if message.state is not MessageState.CANCELLED:
             raise _too_late(message.state)
         return _json({"id": str(message_id), "state": message.state})
-
-
-def _check_content_type(request: Request) -> None:
-    written = request.headers.get("content-type", "")
-    media_type, _, parameters = written.partition(";")
-    media_type = media_type.strip().lower()
-    if media_type == "application/cloudevents-batch+json":
-        raise _unsupported("Batches come in a later version. Send each event by itself")
-    if "ce-specversion" in request.headers or "ce-id" in request.headers:
-        raise _unsupported("The binary mode (ce-* headers) comes in a later version. Send the event as one JSON object")
-    charset = parameters.lower().replace(" ", "").replace('"', "").partition("charset=")[2].partition(";")[0]
-    if media_type not in _STRUCTURED or charset not in {"", "utf-8", "utf8"}:
-        raise _unsupported("The content type is not one that an event comes in. Send JSON in UTF-8")
-
-
-def _unsupported(what: str) -> Problem:
-    return Refusal(
-        Kind.UNSUPPORTED_MEDIA_TYPE,
-        f"{what} with the header Content-Type: application/cloudevents+json.",
-        headers={"Accept-Post": "application/cloudevents+json, application/json"},
-    ).as_problem()
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 0 < len(key) <= _KEY_CHARACTERS or not key.isascii() or not key.isprintable():
-        raise Refusal(
-            Kind.IDEMPOTENCY_KEY_INVALID,
-            f"An Idempotency-Key has 1 to {_KEY_CHARACTERS} printable ASCII characters; a UUID is a good one.",
-        ).as_problem()
-    return key
 
 
 def _away(error: Exception) -> Exception:

@@ -16,6 +16,8 @@ from services.ingest.api import Api
 from services.ingest.catalog import CurrentRules
 from services.ingest.groups import Groups
 from services.ingest.handlers import EventRecords, Intake, Writer, as_it_came
+from services.ingest.lag import Lag
+from services.ingest.posting import Posting
 from services.ingest.repository import Outcome, Submission
 from services.ingest.settings import Settings
 from shared.bus import consume
@@ -27,11 +29,14 @@ from shared.db.away import is_away
 from shared.db.engine import engine_for
 from shared.db.partitions import make_partitions
 from shared.http.auth import ApiKeys
+from shared.http.body import Bodies
+from shared.http.direct import Direct
 from shared.service import Health, main, make_app, repeat, run
 from shared.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from starlette.types import ASGIApp
 
     from shared.clock import Clock
     from shared.config import Config
@@ -46,10 +51,11 @@ _ANY_NUMBER = 1_000_000_000
 class Ingest:
     """The parts that belong together, over one engine."""
 
-    app: FastAPI
+    app: ASGIApp
     rules: CurrentRules
     intake: Intake
     writer: Writer
+    lag: Lag
 
 
 def build(
@@ -58,25 +64,40 @@ def build(
     """Wire the HTTP side."""
     writer = Writer(engine, clock)
     groups: Groups[Submission, Outcome] = Groups(
-        writer.apart, cap=settings.ingest_group, flights=settings.ingest_flights
+        writer.apart,
+        cap=settings.ingest_group,
+        flights=settings.ingest_flights,
+        most_waiting=settings.ingest_waiting,
     )
     rules = CurrentRules(engine, config.profiles)
     intake = Intake(engine, rules, groups, vault, clock)
+    lag = Lag(engine, clock, timedelta(seconds=settings.ingest_lag_seconds))
+    bodies = Bodies(
+        settings.ingest_body_limit,
+        most=settings.ingest_bodies,
+        most_bytes=settings.ingest_body_bytes,
+        grace_seconds=settings.ingest_body_seconds,
+    )
+    telemetry.BODIES.set_function(lambda: bodies.under_way)
+    telemetry.BODY_BYTES.set_function(lambda: bodies.held)
 
     health.watch(engine, settings.kafka_bootstrap_servers)
     app = make_app("bongsu ingest", health)
-    app.include_router(Api(engine, ApiKeys(engine), intake, vault, clock, settings.ingest_body_limit).router())
+    keys = ApiKeys(engine)
+    app.include_router(Api(engine, keys, vault, clock).router())
     _document(app)
-    return Ingest(app, rules, intake, writer)
+    events = Posting(keys, intake, bodies, lag)
+    return Ingest(Direct(app, {"/v1/events": events}), rules, intake, writer, lag)
 
 
 def _document(app: FastAPI) -> None:
-    """Name the API key in the OpenAPI page."""
+    """Name in the OpenAPI page what no route of ``app`` tells: the API key, and the endpoint that stands before it."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         page = plain()
         page.setdefault("components", {})["securitySchemes"] = documented.SECURITY_SCHEMES
+        page["paths"]["/v1/events"] = {"post": documented.TAKE_EVENTS}
         return page
 
     app.openapi = openapi  # type: ignore[method-assign]  # how FastAPI says to extend it
@@ -97,6 +118,7 @@ async def serve(settings: Settings) -> None:
         world_hour = _HOUR / (clock.stretch(_HOUR) / _HOUR)
         loops = [
             repeat(ingest.rules.follow, every_seconds=1.0, stopping=stopping, turn=partial(health.turn, "catalog")),
+            repeat(ingest.lag.follow, every_seconds=1.0, stopping=stopping, turn=partial(health.turn, "lag")),
             repeat(
                 partial(_make_partitions, engine, clock),
                 every_seconds=max(world_hour.total_seconds(), 5.0),

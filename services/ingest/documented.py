@@ -128,48 +128,79 @@ SECURITY_SCHEMES = {
     "ApiKey": {"type": "http", "scheme": "bearer", "description": "`bongsu keys create NAME` makes one"}
 }
 
-TAKE_EVENT: dict[str, Any] = {
+_BATCH: list[dict[str, Any]] = [
+    {"status": 202, **_ACCEPTED},
+    {
+        "status": 422,
+        "type": f"{TYPES}phone-missing",
+        "title": "No phone number",
+        "detail": 'The recipient has no phone number. Send it as a text, as "010-1234-5678".',
+        "pointer": "/data/recipient/phone",
+    },
+]
+
+TAKE_EVENTS: dict[str, Any] = {
     "tags": ["events"],
-    "summary": "Send an event",
+    "operationId": "take_events",
+    "summary": "Send events",
     "description": "Answers 202 once the event and its messages are durable. The same event again (`source` and `id`) "
     "answers `duplicate: true` with the messages made the first time. An event that no rule wants is accepted with "
-    "`messages: []`. A refused event leaves nothing behind.",
+    "`messages: []`. A refused event leaves nothing behind.\n\n"
+    "An array of events is answered by an array of the same, in order, each with its own `status`; a bad one refuses "
+    "no other. The whole is 202 if all were accepted, else 207; 503 if nothing could be kept. Messages to one person "
+    "leave in the order of their events.\n\n"
+    "A stream of lines, of any length, is answered by a line each, 500 at a time: read while you send. It has no "
+    "Idempotency-Key. Lines that have no answer when it ends were not taken.",
     "responses": {
-        202: _answer("Accepted, and kept", _ACCEPTED),
-        **_READ,
-        **_problems(
-            s400=("broken-json", "idempotency-key-invalid"),
-            s409=("idempotency-key-in-flight",),
-            s413=("body-too-large",),
-            s415=("unsupported-media-type",),
-            s422=(
-                "not-an-event",
-                "unknown-profile",
-                "phone-missing",
-                "phone-not-reachable",
-                "variable-missing",
-                "variable-invalid",
-                "text-too-long",
-                "idempotency-key-reused",
+        str(status): answer
+        for status, answer in {
+            202: _answer("Accepted, and kept", _ACCEPTED),
+            200: {
+                "description": "An answer to each line",
+                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+            },
+            207: _answer("Of an array, not all were accepted", _BATCH),
+            **_READ,
+            **_problems(
+                s400=("broken-json", "idempotency-key-invalid"),
+                s408=("body-too-slow",),
+                s409=("idempotency-key-in-flight", "template-not-approved"),
+                s413=("body-too-large",),
+                s415=("unsupported-media-type",),
+                s422=(
+                    "not-an-event",
+                    "unknown-profile",
+                    "phone-missing",
+                    "phone-not-reachable",
+                    "variable-missing",
+                    "variable-invalid",
+                    "text-too-long",
+                    "idempotency-key-reused",
+                ),
             ),
-        ),
+        }.items()
     },
-    "openapi_extra": {
-        **_SECURITY,
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string", "maxLength": 255},
-                "description": "The same request under the same key gets the first one's answer, byte for byte.",
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/cloudevents+json": {"schema": _EVENT_SCHEMA},
-                "application/json": {"schema": _EVENT_SCHEMA},
+    **_SECURITY,
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "The same request under the same key gets the first one's answer, byte for byte.",
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/cloudevents+json": {"schema": _EVENT_SCHEMA},
+            "application/cloudevents-batch+json": {"schema": {"type": "array", "items": _EVENT_SCHEMA}},
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "an event a line, as application/cloudevents+json"}
+            },
+            "application/json": {
+                "schema": _EVENT_SCHEMA,
+                "description": "An event; or with its attributes in `ce-` headers, its `data` (CloudEvents binary)",
             },
         },
     },

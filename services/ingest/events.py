@@ -1,11 +1,12 @@
-"""Reads an event: CloudEvents 1.0 (https://github.com/cloudevents/spec), structured JSON."""
+"""Reads events: CloudEvents 1.0 (https://github.com/cloudevents/spec), structured, an array of such, or binary."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -15,16 +16,18 @@ _LONGEST = {"id": 256, "source": 1024, "type": 256, "profile": 100}
 """Characters; the specification sets no bound, an index does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """An event as it came. ``document`` is all of it, for rules to look into; both are personal data."""
 
     source: str
     id: str
     type: str
     profile: str | None
-    document: dict[str, Any] = field(repr=False)
-    raw: bytes = field(repr=False)
+    document: dict[str, Any]
+    raw: bytes
+
+    def __repr__(self) -> str:
+        return f"Event({self.type!r}, …)"  # never what it says of people into a log or a traceback
 
     @property
     def key(self) -> bytes:
@@ -34,16 +37,58 @@ class Event:
 
 def read_event(raw: bytes) -> Event | Refusal:
     """Return the event in ``raw``, or why it is none."""
-    try:
-        document = msgspec.json.decode(raw)
-    except (ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else _where(error)
-        return Refusal(Kind.BROKEN_JSON, f"The body cannot be read as JSON in UTF-8: {what}. Send one JSON object.")
+    document = _decoded(raw)
+    if isinstance(document, Refusal):
+        return document
     if not isinstance(document, dict):
         return _no_event("The body is not a JSON object. Send one event as an object.", "")
+    return _judged(document, raw)
+
+
+def split_array(raw: bytes) -> list[bytes] | Refusal:
+    """Return the events of an array, each as it was written, or why it is none."""
+    try:
+        return [bytes(each) for each in _array(raw)]
+    except (ValueError, RecursionError) as error:
+        return _broken(error, "Send a JSON array of events")
+
+
+_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _decoded(raw: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds, or the refusal of what is none
+    try:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as error:
+        return _broken(error, "Send one JSON object")
+
+
+def _broken(error: ValueError | RecursionError, instead: str) -> Refusal:
+    what = "nested too deeply" if isinstance(error, RecursionError) else _where(error)
+    return Refusal(Kind.BROKEN_JSON, f"The body cannot be read as JSON in UTF-8: {what}. {instead}.")
+
+
+def _judged(document: dict[str, Any], raw: bytes) -> Event | Refusal:
     return _wrong(document) or Event(
         document["source"], document["id"], document["type"], document.get("profile"), document, raw
     )
+
+
+def read_binary(headers: Mapping[bytes, bytes], body: bytes) -> Event | Refusal:
+    """Return the event whose attributes stand in ``ce-`` headers and whose data is ``body``, or why it is none.
+
+    As if it had come structured (HTTP Protocol Binding 1.0.2, section 3.1).
+    """
+    document: dict[str, Any] = {
+        name[3:].decode("latin-1"): unquote(value.decode("latin-1"))
+        for name, value in headers.items()
+        if name.startswith(b"ce-")
+    }
+    data = _decoded(body)
+    if isinstance(data, Refusal):
+        return data
+    document["data"] = data
+    return _judged(document, msgspec.json.encode(document))
 
 
 def _wrong(document: dict[str, Any]) -> Refusal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared.errors import Transient
@@ -19,10 +20,19 @@ class Overloaded(Transient):
     """More waits already than can be kept up with."""
 
 
+@dataclass(slots=True)
+class _Parcel(Generic[T, R]):
+    """What is written together, and in its order."""
+
+    items: Sequence[T]
+    results: asyncio.Future[Sequence[R | Exception]] = field(default_factory=asyncio.Future)
+
+
 class Groups(Generic[T, R]):
-    """Collects what is submitted into groups of at most ``cap`` and writes up to ``flights`` of them at once.
+    """Collects what is submitted into groups of about ``cap`` and writes up to ``flights`` of them at once.
 
     ``write`` takes a group and returns a result or an error for each of it, in order; what it raises, all of them get.
+    Two groups may commit in either order; what must keep its order is submitted together, or one after the other.
     """
 
     def __init__(
@@ -37,7 +47,8 @@ class Groups(Generic[T, R]):
         self._cap = cap
         self._flights = flights
         self._most_waiting = most_waiting
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._parcels: deque[_Parcel[T, R]] = deque()
+        self._waiting = 0
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: T) -> R:
@@ -45,15 +56,23 @@ class Groups(Generic[T, R]):
 
         Who is cancelled while waiting learns nothing: the item may be written or not.
         """
-        if len(self._waiting) >= self._most_waiting:
-            raise Overloaded(f"{len(self._waiting)} wait")
-        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, result))
+        (result,) = await self.submit_together([item])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def submit_together(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        """Return the result of each of ``items`` once all are written, in one group even if it is over the cap."""
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(f"{self._waiting} wait")
+        parcel: _Parcel[T, R] = _Parcel(items)
+        self._parcels.append(parcel)
+        self._waiting += len(items)
         if len(self._under_way) < self._flights:
             flight = asyncio.create_task(self._fly())
             self._under_way.add(flight)
             flight.add_done_callback(self._under_way.discard)
-        return await result
+        return await parcel.results
 
     async def close(self) -> None:
         """Return once nothing is under way."""
@@ -62,19 +81,29 @@ class Groups(Generic[T, R]):
 
     async def _fly(self) -> None:
         await asyncio.sleep(0)  # who became ready in the same turn of the loop comes along
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(self._cap, len(self._waiting)))]
+        while self._parcels:
+            group = self._next_group()
             try:
-                results = await self._write([item for item, _ in group])
+                results = await self._write([item for parcel in group for item in parcel.items])
             except Exception as error:  # noqa: BLE001 - each of the group gets it, whatever it is
-                for _, result in group:
-                    if not result.done():
-                        result.set_exception(error)
-            else:
-                for (_, result), value in zip(group, results, strict=True):
-                    if result.done():
-                        continue
-                    if isinstance(value, Exception):
-                        result.set_exception(value)
-                    else:
-                        result.set_result(value)
+                for parcel in group:
+                    if not parcel.results.done():
+                        parcel.results.set_exception(error)
+                continue
+            start = 0
+            for parcel in group:
+                end = start + len(parcel.items)
+                if not parcel.results.done():
+                    parcel.results.set_result(results[start:end])
+                start = end
+
+    def _next_group(self) -> list[_Parcel[T, R]]:
+        """Take the parcels that stand first: one, and as many more as the cap lets in."""
+        group: list[_Parcel[T, R]] = []
+        size = 0
+        while self._parcels and (not group or size + len(self._parcels[0].items) <= self._cap):
+            parcel = self._parcels.popleft()
+            group.append(parcel)
+            size += len(parcel.items)
+        self._waiting -= size
+        return group

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import telemetry
 from services.ingest.catalog import CurrentRules
-from services.ingest.domain import Planned
+from services.ingest.domain import Bound, Planned
 from services.ingest.events import Event, read_event
 from services.ingest.groups import Groups, Overloaded
 from services.ingest.refusals import Kind, Refusal, unavailable
@@ -28,18 +31,26 @@ from services.ingest.repository import (
     Replayed,
     Stored,
     Submission,
+    answer_batch,
+    claim_batch,
     find_earlier,
+    find_stored,
     write,
 )
 from shared.bus import Poison, Received
 from shared.clock import Clock
 from shared.crypto import Vault
 from shared.db.away import is_away, wants_again
-from shared.ids import MessageId, new_id
+from shared.db.engine import driver_transaction
+from shared.ids import MessageId, new_ids
 from shared.ledger.personal import Personal, seal_personal
 from shared.routes import choose_route
 
 _TRIES = 3
+_TOGETHER = 500
+"""events of a batch that share a transaction"""
+_TURN = 50
+"""events that are planned before others have their turn: some milliseconds"""
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +77,7 @@ class Writer:
         for again in reversed(range(_TRIES)):
             started = time.perf_counter()
             try:
-                async with self.engine.begin() as connection:
+                async with driver_transaction(self.engine) as connection:
                     outcomes = await write(connection, group, now=self.clock.now())
             except Exception as error:
                 if not (again and wants_again(error)):
@@ -96,12 +107,14 @@ class Writer:
 
 
 def _count(group: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
-    for each, outcome in zip(group, outcomes, strict=True):
-        if isinstance(outcome, Stored) and not outcome.duplicate:
-            if not each.messages:
-                telemetry.WITHOUT_RULE.inc()
-            for message in each.messages:
-                telemetry.MESSAGES.labels(message.lane, message.state).inc()
+    fresh = [
+        each
+        for each, outcome in zip(group, outcomes, strict=True)
+        if isinstance(outcome, Stored) and not outcome.duplicate
+    ]
+    telemetry.WITHOUT_RULE.inc(sum(not each.messages for each in fresh))
+    for (lane, state), number in Tally((m.lane, m.state) for each in fresh for m in each.messages).items():
+        telemetry.MESSAGES.labels(lane, state).inc(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,33 +127,62 @@ class Intake:
     vault: Vault
     clock: Clock
 
-    async def take(self, raw: bytes, claim: Claim | None) -> Stored | Replayed | Refusal:
+    async def take(self, event: Event | Refusal, claim: Claim | None) -> Stored | Replayed | Refusal:
         """Return the answer to an event, once it is durable."""
-        prepared = await self.prepare(raw, claim)
+        prepared = await self.prepare(event, claim)
         try:
             if isinstance(prepared, Refusal):
-                outcome: Outcome | Refusal = await self._earlier(raw, claim) or prepared
+                outcome: Outcome | Refusal = await self._earlier(event, claim) or prepared
             else:
                 outcome = await self.groups.submit(prepared)
-        except Overloaded:
-            outcome = unavailable("More events wait than can be kept up with. Send the same request again later.")
-        except Exception as error:
-            if not is_away(error):
-                raise
-            log.warning("ingest.database_away", error=type(error).__name__)
-            outcome = unavailable()
+        except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
+            outcome = _not_now(error)
         if isinstance(outcome, KeyReused):
-            outcome = Refusal(
-                Kind.IDEMPOTENCY_KEY_REUSED,
-                "Another body was sent under this Idempotency-Key before. Use a new key for a new request; "
-                "to repeat one, send the very same bytes.",
-            )
+            outcome = _KEY_REUSED
         count("http", outcome)
         return outcome
 
-    async def prepare(self, raw: bytes, claim: Claim | None) -> Submission | Refusal:
-        """Read and plan an event; nothing is written yet."""
-        event = read_event(raw)
+    async def take_batch(self, events: Sequence[Event | Refusal]) -> list[Stored | Refusal]:
+        """Return the answer to each of ``events``, once those that are accepted are durable.
+
+        They are written in their order, one group after another; once one could not be, none after it is.
+        """
+        prepared = await self.prepare_all(events)
+        answers: dict[int, Stored | Refusal] = {n: p for n, p in enumerate(prepared) if isinstance(p, Refusal)}
+        submissions = [(n, p) for n, p in enumerate(prepared) if isinstance(p, Submission)]
+        try:
+            answers |= await self._stored_before([(n, events[n]) for n in answers])
+            for start in range(0, len(submissions), _TOGETHER):
+                group = submissions[start : start + _TOGETHER]
+                outcomes = await self.groups.submit_together([each for _, each in group])
+                answers |= {n: _of_batch(outcome) for (n, _), outcome in zip(group, outcomes, strict=True)}
+        except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
+            refusal = _not_now(error)
+            answers |= {n: refusal for n, _ in submissions if n not in answers}
+        told = [answers[n] for n in range(len(events))]
+        for answer in told:
+            count("http", answer)
+        return told
+
+    async def claim_batch(self, claim: Claim) -> Replayed | Refusal | None:
+        """Take the idempotency key of a batch; return the answer that it got before, if it did."""
+        try:
+            async with driver_transaction(self.engine) as connection:
+                earlier = await claim_batch(connection, claim, now=self.clock.now())
+        except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
+            return _not_now(error)
+        return _KEY_REUSED if isinstance(earlier, KeyReused) else earlier
+
+    async def answer_batch(self, claim: Claim, response: bytes) -> None:
+        """Keep the answer of a batch. If that fails, its repetition finds its events by their own keys."""
+        try:
+            async with driver_transaction(self.engine) as connection:
+                await answer_batch(connection, claim, response)
+        except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
+            _not_now(error)
+
+    async def prepare(self, event: Event | Refusal, claim: Claim | None = None) -> Submission | Refusal:
+        """Plan and seal an event; nothing is written yet."""
         if isinstance(event, Refusal):
             return event
         now = self.clock.now()
@@ -149,17 +191,34 @@ class Intake:
             plan = (await self.rules.for_unknown()).plan(event, now)
         return plan if isinstance(plan, Refusal) else self._seal(event, plan, claim, now)
 
-    async def _earlier(self, raw: bytes, claim: Claim | None) -> Outcome | None:
+    async def prepare_all(self, events: Sequence[Event | Refusal]) -> list[Submission | Refusal]:
+        """Plan and seal ``events``, and let others have their turn meanwhile."""
+        prepared = []
+        for n, event in enumerate(events, start=1):
+            prepared.append(await self.prepare(event))
+            if n % _TURN == 0:
+                await asyncio.sleep(0)
+        return prepared
+
+    async def _earlier(self, event: Event | Refusal, claim: Claim | None) -> Outcome | None:
         """Return the answer of an earlier time: what was accepted once stays so, though it were refused today."""
-        event = read_event(raw)
         key = event.key if isinstance(event, Event) else None
         if claim is None and key is None:
             return None
-        async with self.engine.connect() as connection:
+        async with driver_transaction(self.engine) as connection:
             return await find_earlier(connection, claim, key)
 
+    async def _stored_before(self, refused: Sequence[tuple[int, Event | Refusal]]) -> dict[int, Stored]:
+        """Return the same for a batch: the answers to those of its ``refused`` events that were accepted before."""
+        keys = {n: event.key for n, event in refused if isinstance(event, Event)}
+        if not keys:
+            return {}
+        async with driver_transaction(self.engine) as connection:
+            stored = await find_stored(connection, list(keys.values()))
+        return {n: stored[key] for n, key in keys.items() if key in stored}
+
     def _seal(self, event: Event, plan: list[Planned], claim: Claim | None, now: datetime) -> Submission:
-        event_id = new_id(now)
+        event_id, *message_ids = new_ids(now, 1 + len(plan))
         return Submission(
             key=event.key,
             event_id=event_id,
@@ -169,27 +228,15 @@ class Intake:
             profile=event.profile,
             received_at=now,
             personal=self.vault.seal(event.raw, event_id),
-            messages=tuple(self._message(event, planned, now) for planned in plan),
+            messages=tuple(
+                self._message(MessageId(id_), planned) for id_, planned in zip(message_ids, plan, strict=True)
+            ),
             claim=claim,
         )
 
-    def _message(self, event: Event, planned: Planned, now: datetime) -> NewMessage:
+    def _message(self, message_id: MessageId, planned: Planned) -> NewMessage:
         rule, template = planned.bound.rule, planned.bound.template
-        message_id = MessageId(new_id(now))
         personal = Personal(planned.phone, planned.name, planned.variables)
-        why: dict[str, Any] = {
-            "event_type": event.type,
-            "rule": rule.name,
-            "rule_revision": rule.revision,
-            "template": template.code,
-            "template_revision": template.revision,
-            "profile": planned.profile,
-        }
-        if rule.fallback != planned.fallback:
-            why["no_fallback"] = "profile_without_text"
-        if planned.due_at is not None:
-            waits = [{"why": each.why, "until": each.until} for each in planned.postponed]
-            why |= {"due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}
         person = self.vault.person(planned.phone)
         route = choose_route(planned.routes, person) or planned.routes[0]
         return NewMessage(
@@ -208,8 +255,64 @@ class Intake:
             due_at=planned.due_at,
             deadline=planned.deadline,
             personal=seal_personal(self.vault, personal, message_id),
-            why=msgspec.json.encode(why).decode(),
+            why=_why(planned),
         )
+
+
+def _why(planned: Planned) -> str:
+    """Return the facts of a message to come, as JSON: where it comes from, and what it waits for."""
+    if planned.due_at is None:
+        return _why_at_once(planned.bound, planned.profile, planned.fallback)
+    waits = [{"why": each.why, "until": each.until} for each in planned.postponed]
+    facts = _facts(planned.bound, planned.profile, planned.fallback)
+    return _encode({**facts, "due_at": planned.due_at, "why": planned.postponed[-1].why, "waits": waits}).decode()
+
+
+@lru_cache(maxsize=1000)
+def _why_at_once(bound: Bound, profile: str, fallback: str) -> str:
+    """Return the same for a message that goes at once: one text for all of a rule's revision and profile."""
+    return _encode(_facts(bound, profile, fallback)).decode()
+
+
+def _facts(bound: Bound, profile: str, fallback: str) -> dict[str, Any]:
+    rule, template = bound.rule, bound.template
+    facts = {
+        "event_type": rule.on,
+        "rule": rule.name,
+        "rule_revision": rule.revision,
+        "template": template.code,
+        "template_revision": template.revision,
+        "profile": profile,
+    }
+    if rule.fallback != fallback:
+        facts["no_fallback"] = "profile_without_text"
+    return facts
+
+
+_encode = msgspec.json.Encoder().encode
+
+_KEY_REUSED = Refusal(
+    Kind.IDEMPOTENCY_KEY_REUSED,
+    "Another body was sent under this Idempotency-Key before. Use a new key for a new request; "
+    "to repeat one, send the very same bytes.",
+)
+
+
+def _not_now(error: Exception) -> Refusal:
+    """Return the refusal for a database that is away or cannot keep up. Raises any other ``error``."""
+    if isinstance(error, Overloaded):
+        return unavailable("More events wait than can be kept up with. Send the same request again later.")
+    if not is_away(error):
+        raise error
+    log.warning("ingest.database_away", error=type(error).__name__)
+    return unavailable()
+
+
+def _of_batch(outcome: Outcome | Exception) -> Stored | Refusal:
+    if isinstance(outcome, Stored):
+        return outcome
+    log.error("ingest.not_stored", error=type(outcome).__name__)
+    return Refusal(Kind.INTERNAL, "This is our mistake; it was logged. Send the same event again later.")
 
 
 def count(via: str, outcome: Stored | Replayed | Refusal) -> None:
@@ -222,7 +325,12 @@ def count(via: str, outcome: Stored | Replayed | Refusal) -> None:
         case Refusal(kind=kind):
             word = "unavailable" if kind is Kind.UNAVAILABLE else "refused"
             telemetry.REFUSALS.labels(kind).inc()
-    telemetry.EVENTS.labels(via, word).inc()
+    _counter(via, word).inc()
+
+
+@cache
+def _counter(via: str, word: str) -> Counter:
+    return telemetry.EVENTS.labels(via, word)
 
 
 def as_it_came(value: bytes) -> bytes:
@@ -245,8 +353,8 @@ class EventRecords:
         poison: list[Poison] = []
         group: list[Submission] = []
         records = []
-        for each in received:
-            prepared = await self.intake.prepare(each.value, None)
+        prepared_all = await self.intake.prepare_all([read_event(each.value) for each in received])
+        for each, prepared in zip(received, prepared_all, strict=True):
             if isinstance(prepared, Refusal):
                 poison.append(Poison(each.record, prepared.kind, _in_words(prepared)))
                 count("kafka", prepared)

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     MESSAGE_NOT_CANCELLABLE = "message-not-cancellable"
     INVALID_CURSOR = "invalid-cursor"
     UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
 
 
 _KINDS: dict[Kind, tuple[int, str]] = {
@@ -54,6 +55,7 @@ _KINDS: dict[Kind, tuple[int, str]] = {
     Kind.MESSAGE_NOT_CANCELLABLE: (409, "Too late to cancel"),
     Kind.INVALID_CURSOR: (400, "Not a cursor"),
     Kind.UNAVAILABLE: (503, "Nothing can be accepted now"),
+    Kind.INTERNAL: (500, "An error of ours"),
 }
 
 
@@ -72,6 +74,8 @@ class Refusal:
         return Problem(status, self.kind, title, self.detail, self.pointer, self.headers)
 
 
-def unavailable(detail: str = "The database is away for a moment. Send the same request again.") -> Refusal:
+def unavailable(
+    detail: str = "The database is away for a moment. Send the same request again.", *, retry_after_seconds: int = 1
+) -> Refusal:
     """Return the refusal of everything while nothing can be kept; nothing of the request was."""
-    return Refusal(Kind.UNAVAILABLE, detail, headers={"Retry-After": "1"})
+    return Refusal(Kind.UNAVAILABLE, detail, headers={"Retry-After": str(retry_after_seconds)})

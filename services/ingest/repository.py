@@ -1,4 +1,7 @@
-"""What ingest writes and reads: events, messages and their first transitions, a group of events at a time."""
+"""What ingest writes and reads: events, messages and their first transitions, a group of events at a time.
+
+All of it over asyncpg's own connection (``driver_transaction``): this is what runs most.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import text
 
 from shared.contracts.states import Channel, Lane, MessageState
-from shared.db.engine import copy
 from shared.ids import MessageId, PersonId, bucket_of
-from shared.ledger.repository import TRANSITION_COLUMNS, ring
+from shared.ledger.repository import LEDGER_CHANNEL, TRANSITION_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+Connection = Any
+"""asyncpg's, which ships no types"""
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A message to be written, ``queued`` or, with a due_at, ``scheduled``: that it was accepted is told by its row."""
 
     id: MessageId
@@ -73,8 +74,7 @@ class Claim:
     request: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """An event to be written, with the messages that it makes."""
 
     key: bytes
@@ -111,30 +111,39 @@ class KeyReused:
 
 Outcome = Stored | Replayed | KeyReused
 
-_CLAIM = text("""
-    INSERT INTO idempotency_keys (key, request, response, created_at)
-    SELECT key, request, response, :now
-    FROM unnest(CAST(:keys AS bytea[]), CAST(:requests AS bytea[]), CAST(:responses AS bytea[]))
-         AS c (key, request, response)
-    ORDER BY key
-    ON CONFLICT DO NOTHING RETURNING key
-""")
-_CLAIMED = text("SELECT key, request, response FROM idempotency_keys WHERE key = ANY(CAST(:keys AS bytea[]))")
-_ANSWER_CLAIMS = text("""
+# Rings for the readers of the ledger too: they hear it when the transaction commits.
+_TAKE_KEYS = """
+    WITH claimed AS (
+        INSERT INTO idempotency_keys (key, request, response, created_at)
+        SELECT key, request, response, $4
+        FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS c (key, request, response)
+        ORDER BY key
+        ON CONFLICT DO NOTHING RETURNING key
+    ), taken AS (
+        INSERT INTO event_keys (key, event_id)
+        SELECT key, event_id FROM unnest($5::bytea[], $6::uuid[], $7::bytea[]) AS c (key, event_id, claim)
+        WHERE claim IS NULL OR claim IN (SELECT key FROM claimed)
+        ORDER BY key
+        ON CONFLICT DO NOTHING RETURNING key
+    ), rung AS (SELECT pg_notify($8, ''))
+    SELECT true AS of_event, key FROM taken
+    UNION ALL SELECT false, key FROM claimed
+    UNION ALL SELECT NULL, NULL FROM rung
+"""
+_CLAIMED = "SELECT key, request, response FROM idempotency_keys WHERE key = ANY($1::bytea[])"
+_ANSWER_CLAIMS = """
     UPDATE idempotency_keys i SET response = c.response
-    FROM unnest(CAST(:keys AS bytea[]), CAST(:responses AS bytea[])) AS c (key, response)
+    FROM unnest($1::bytea[], $2::bytea[]) AS c (key, response)
     WHERE i.key = c.key
-""")
-_SEE = text("""
+"""
+_TAKE_EVENT_KEYS = """
     INSERT INTO event_keys (key, event_id)
-    SELECT key, event_id FROM unnest(CAST(:keys AS bytea[]), CAST(:ids AS uuid[])) AS c (key, event_id)
+    SELECT key, event_id FROM unnest($1::bytea[], $2::uuid[]) AS c (key, event_id)
     ORDER BY key
     ON CONFLICT DO NOTHING RETURNING key
-""")
-_SEEN = text("SELECT key, event_id FROM event_keys WHERE key = ANY(CAST(:keys AS bytea[]))")
-_MESSAGES_OF = text("""
-    SELECT id, event_id, rule, state FROM messages WHERE event_id = ANY(CAST(:events AS uuid[])) ORDER BY id
-""")
+"""
+_SEEN = "SELECT key, event_id FROM event_keys WHERE key = ANY($1::bytea[])"
+_MESSAGES_OF = "SELECT id, event_id, rule, state FROM messages WHERE event_id = ANY($1::uuid[]) ORDER BY id"
 
 _EVENT_COLUMNS = ("id", "source", "source_id", "type", "profile", "received_at", "personal")
 _MESSAGE_COLUMNS = (
@@ -143,103 +152,138 @@ _MESSAGE_COLUMNS = (
 )  # fmt: skip
 
 
-async def write(connection: AsyncConnection, group: Sequence[Submission], *, now: datetime) -> list[Outcome]:
+async def write(connection: Connection, group: Sequence[Submission], *, now: datetime) -> list[Outcome]:
     """Write a group of events and their messages; return what became of each, in order.
 
     Keys are taken in their own order, first all idempotency keys, then all event keys, so that two groups which share
     some wait for each other and never deadlock. One who waits sees what the other committed.
     """
-    outcomes = await _take_claims(connection, group, now)
-    rest = {n: each for n, each in enumerate(group) if n not in outcomes}
-    owners = await _take_event_keys(connection, list(rest.values()))
-    fresh = [each for each in rest.values() if owners[each.key] == each.event_id]
+    taken, outcomes = await _take_keys(connection, group, now)
+    rest = [each for n, each in enumerate(group) if n not in outcomes]
+    owners = await _owners(connection, rest, taken)
+    fresh = [each for each in rest if owners[each.key] == each.event_id]
     await _insert(connection, fresh)
     made = {each.event_id: _refs(each) for each in fresh}
     made |= await _messages_of(connection, set(owners.values()) - made.keys())
     corrected: dict[bytes, bytes] = {}
-    for n, each in rest.items():
+    for n, each in enumerate(group):
+        if n in outcomes:
+            continue
         owner = owners[each.key]
         response = _encode(Answer(owner, duplicate=owner != each.event_id, messages=made[owner]))
         outcomes[n] = Stored(response, duplicate=owner != each.event_id)
         if each.claim and owner != each.event_id:
             corrected[each.claim.key] = response
     if corrected:
-        await connection.execute(
-            _ANSWER_CLAIMS, {"keys": list(corrected.keys()), "responses": list(corrected.values())}
-        )
+        await connection.execute(_ANSWER_CLAIMS, list(corrected.keys()), list(corrected.values()))
     return [outcomes[n] for n in range(len(group))]
 
 
-async def find_earlier(connection: AsyncConnection, claim: Claim | None, key: bytes | None) -> Outcome | None:
+async def find_earlier(connection: Connection, claim: Claim | None, key: bytes | None) -> Outcome | None:
     """Return the answer that a request got before under its claim, or an event under its key; None if there is none."""
     if claim is not None:
-        for row in await connection.execute(_CLAIMED, {"keys": [claim.key]}):
-            return _replay(claim, row.request, row.response)
-    if key is not None:
-        for row in await connection.execute(_SEEN, {"keys": [key]}):
-            messages = await _messages_of(connection, {row.event_id})
-            answer = Answer(row.event_id, duplicate=True, messages=messages[row.event_id])
-            return Stored(_encode(answer), duplicate=True)
-    return None
+        for row in await connection.fetch(_CLAIMED, [claim.key]):
+            return _replay(claim, row["request"], row["response"])
+    return None if key is None else (await find_stored(connection, [key])).get(key)
 
 
-async def _take_claims(connection: AsyncConnection, group: Sequence[Submission], now: datetime) -> dict[int, Outcome]:
-    """Take the idempotency keys of ``group``, each with the answer to come; return those that were taken before."""
-    first: dict[bytes, Submission] = {}
+async def find_stored(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, Stored]:
+    """Return the answers to those events of ``keys`` that were accepted before."""
+    owners = {row["key"]: row["event_id"] for row in await connection.fetch(_SEEN, keys)}
+    messages = await _messages_of(connection, set(owners.values()))
+    return {
+        key: Stored(_encode(Answer(owner, duplicate=True, messages=messages[owner])), duplicate=True)
+        for key, owner in owners.items()
+    }
+
+
+async def claim_batch(connection: Connection, claim: Claim, *, now: datetime) -> Replayed | KeyReused | None:
+    """Take the idempotency key of a batch, its answer to come; return what was answered before, None if nothing was.
+
+    A batch that was cut off has no answer: it goes on, and its events are known by their own keys.
+    """
+    rows = await connection.fetch(_TAKE_KEYS, [claim.key], [claim.request], [b""], now, [], [], [], LEDGER_CHANNEL)
+    if any(row["key"] == claim.key for row in rows):
+        return None
+    (row,) = await connection.fetch(_CLAIMED, [claim.key])
+    earlier = _replay(claim, row["request"], row["response"])
+    return None if earlier == Replayed(b"") else earlier
+
+
+async def answer_batch(connection: Connection, claim: Claim, response: bytes) -> None:
+    """Keep the answer of a batch for its repetition."""
+    await connection.execute(_ANSWER_CLAIMS, [claim.key], [response])
+
+
+async def _take_keys(
+    connection: Connection, group: Sequence[Submission], now: datetime
+) -> tuple[set[bytes], dict[int, Outcome]]:
+    """Take the keys of ``group``, both kinds; return its event keys that nobody had, and what was answered before.
+
+    An idempotency key is taken with the answer to come. Where it was taken before, its event's key is left alone.
+    """
+    claims: dict[bytes, Submission] = {}
+    events: dict[bytes, Submission] = {}
     for each in group:
+        events.setdefault(each.key, each)
         if each.claim:
-            first.setdefault(each.claim.key, each)
-    if not first:
-        return {}
-    given = {
-        "keys": list(first),
-        "requests": [each.claim.request for each in first.values() if each.claim],
-        "responses": [_encode(Answer(each.event_id, duplicate=False, messages=_refs(each))) for each in first.values()],
-        "now": now,
+            claims.setdefault(each.claim.key, each)
+    rows = await connection.fetch(
+        _TAKE_KEYS,
+        list(claims),
+        [each.claim.request for each in claims.values() if each.claim],
+        [_encode(Answer(each.event_id, duplicate=False, messages=_refs(each))) for each in claims.values()],
+        now,
+        list(events),
+        [each.event_id for each in events.values()],
+        [each.claim.key if each.claim else None for each in events.values()],
+        LEDGER_CHANNEL,
+    )
+    taken = {row["key"] for row in rows if row["of_event"]}
+    ours = {row["key"] for row in rows if row["of_event"] is False}
+    if len(ours) == len(claims):
+        return taken, {}
+    rows = await connection.fetch(_CLAIMED, [key for key in claims if key not in ours])
+    before = {row["key"]: (row["request"], row["response"]) for row in rows}
+    return taken, {
+        n: _replay(each.claim, *before[each.claim.key])
+        for n, each in enumerate(group)
+        if each.claim and each.claim.key in before
     }
-    taken = set((await connection.execute(_CLAIM, given)).scalars())
-    before = {
-        row.key: row for row in await connection.execute(_CLAIMED, {"keys": [k for k in first if k not in taken]})
-    }
-    outcomes: dict[int, Outcome] = {}
-    for n, each in enumerate(group):
-        if each.claim and (row := before.get(each.claim.key)) is not None:
-            outcomes[n] = _replay(each.claim, row.request, row.response)
-    return outcomes
 
 
 def _replay(claim: Claim, request: bytes, response: bytes) -> Replayed | KeyReused:
     return Replayed(response) if request == claim.request else KeyReused()
 
 
-async def _take_event_keys(connection: AsyncConnection, group: Sequence[Submission]) -> dict[bytes, UUID]:
-    """Take the event keys of ``group``; return which event has each, ours or an earlier one."""
+async def _owners(connection: Connection, rest: Sequence[Submission], taken: Collection[bytes]) -> dict[bytes, UUID]:
+    """Return which event has each key of ``rest``: ours where it is of ``taken``, else an earlier one."""
     first: dict[bytes, UUID] = {}
-    for each in group:
+    for each in rest:
         first.setdefault(each.key, each.event_id)
-    if not first:
-        return {}
-    taken = await connection.execute(_SEE, {"keys": list(first), "ids": list(first.values())})
-    owners = {key: first[key] for key in taken.scalars()}
+    owners = {key: event for key, event in first.items() if key in taken}
+    if left := {key: event for key, event in first.items() if key not in taken}:
+        # Nearly always duplicates; but one may have been left alone for the sake of another request's idempotency key.
+        rows = await connection.fetch(_TAKE_EVENT_KEYS, list(left), list(left.values()))
+        owners |= {row["key"]: left[row["key"]] for row in rows}
     if seen := [key for key in first if key not in owners]:
-        owners |= {row.key: UUID(str(row.event_id)) for row in await connection.execute(_SEEN, {"keys": seen})}
+        owners |= {row["key"]: row["event_id"] for row in await connection.fetch(_SEEN, seen)}
     return owners
 
 
-async def _insert(connection: AsyncConnection, fresh: Sequence[Submission]) -> None:
+async def _insert(connection: Connection, fresh: Sequence[Submission]) -> None:
     if not fresh:
         return
-    events = (
+    events = [
         (each.event_id, each.source, each.source_id, each.type, each.profile, each.received_at, each.personal)
         for each in fresh
-    )
-    await copy(connection, "events", _EVENT_COLUMNS, events)
-    messages = [(each, message) for each in fresh for message in each.messages]
+    ]
+    await connection.copy_records_to_table("events", records=events, columns=_EVENT_COLUMNS)
+    messages = [_message(each.event_id, message) for each in fresh for message in each.messages]
     if messages:
-        await copy(connection, "messages", _MESSAGE_COLUMNS, (_message(each.event_id, m) for each, m in messages))
-        rows = (_transition(m, each.received_at) for each, m in messages)
-        await copy(connection, "transitions", TRANSITION_COLUMNS, rows)
-        await ring(connection)
+        await connection.copy_records_to_table("messages", records=messages, columns=_MESSAGE_COLUMNS)
+        rows = [_transition(message, each.received_at) for each in fresh for message in each.messages]
+        await connection.copy_records_to_table("transitions", records=rows, columns=TRANSITION_COLUMNS)
 
 
 def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
@@ -276,12 +320,12 @@ def _refs(submission: Submission) -> list[MessageRef]:
     return [MessageRef(message.id, message.rule, message.state) for message in submission.messages]
 
 
-async def _messages_of(connection: AsyncConnection, events: Collection[UUID]) -> dict[UUID, list[MessageRef]]:
+async def _messages_of(connection: Connection, events: Collection[UUID]) -> dict[UUID, list[MessageRef]]:
     """Return the messages that these events made, in the state they are in now."""
     found: dict[UUID, list[MessageRef]] = {event: [] for event in events}
     if events:
-        for row in await connection.execute(_MESSAGES_OF, {"events": list(events)}):
-            found[UUID(str(row.event_id))].append(MessageRef(UUID(str(row.id)), row.rule, row.state))
+        for row in await connection.fetch(_MESSAGES_OF, list(events)):
+            found[row["event_id"]].append(MessageRef(row["id"], row["rule"], row["state"]))
     return found
 
 

@@ -23,5 +23,10 @@ COMMIT = Histogram(
     "Time from the first statement of a group's transaction to its commit",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
+LAG = Gauge(
+    "bongsu_ingest_lag_seconds", "Age of the oldest change that the relay, or the embedded dispatcher, has not read"
+)
+BODIES = Gauge("bongsu_ingest_bodies", "Requests whose body is read or handled")
+BODY_BYTES = Gauge("bongsu_ingest_body_bytes", "Bytes of bodies that are held")
 RULES = Gauge("bongsu_ingest_rules", "Rules at hand")
 PARTITIONS = Counter("bongsu_ingest_partitions_made_total", "Partitions of the ledger made ahead")

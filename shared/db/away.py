@@ -12,6 +12,8 @@ _AGAIN = ("40001", "40P01")  # serialization failure, deadlock
 
 def is_away(error: BaseException) -> bool:
     """Return whether Postgres could not be reached, went away or had no room: the same may succeed later."""
+    if isinstance(error, asyncpg.DataError):
+        return False  # an argument of ours that it cannot encode; an InterfaceError to asyncpg
     if isinstance(error, OSError | TimeoutError | PoolTimeout | asyncpg.InterfaceError | PendingRollbackError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:

@@ -55,6 +55,12 @@ def answer(problem: Problem) -> Response:
     )
 
 
+def unforeseen(path: str | None, error: Exception) -> Problem:
+    """Log an error of ours, its kind alone, and return what is said of it. ``path`` is as its route is written."""
+    structlog.get_logger().error("http.unforeseen", path=path, error=type(error).__name__)
+    return Problem(500, "internal", "An error of ours", "This is our mistake; it was logged. Try again later.")
+
+
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` a problem: ours, the framework's, and the unforeseen (500, logged)."""
 
@@ -82,20 +88,11 @@ def install(app: FastAPI) -> None:
             )
         )
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
+    async def any_other(request: Request, error: Exception) -> Response:
         route = request.scope.get("route")  # as it is written, not as it was called: a path may end with a secret
-        path = getattr(route, "path", None)
-        structlog.get_logger().error("http.unforeseen", path=path, error=type(error).__name__)
-        return answer(
-            Problem(
-                500,
-                "internal",
-                "An error of ours",
-                "This is our mistake; it was logged. Try again later.",
-            )
-        )
+        return answer(unforeseen(getattr(route, "path", None), error))
 
     app.add_exception_handler(Problem, ours)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, unforeseen)
+    app.add_exception_handler(Exception, any_other)

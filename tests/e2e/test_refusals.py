@@ -190,14 +190,6 @@ async def test_both_content_types_are_taken(service: Service, content_type: str)
     assert (await service.post(shop(), Content_Type=content_type)).status == 202
 
 
-async def test_modes_that_come_later_say_so(service: Service) -> None:
-    batch = await service.post(b"[" + shop() + b"]", Content_Type="application/cloudevents-batch+json")
-    binary = await service.post(b"{}", Content_Type="application/json", ce_specversion="1.0", ce_id="1")
-    for answer in (batch, binary):
-        assert (answer.status, answer.body["type"]) == (415, TYPES + "unsupported-media-type")
-        assert "later version" in answer.body["detail"]
-
-
 @pytest.mark.parametrize(
     "authorization", [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {KEY}", KEY, "Bearer 열쇠"]
 )

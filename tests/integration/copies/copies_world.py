@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bongsu.sandbox import Profile, Sandbox, start_sandbox
 from services.dispatcher.handlers import LetGo, LetGoApproved, QueueDue
 from services.ingest.catalog import CurrentRules
+from services.ingest.events import read_event
 from services.ingest.groups import Groups
 from services.ingest.handlers import Intake, Writer
 from services.ingest.refusals import Refusal
@@ -124,7 +125,7 @@ class World:
             "type": "order.paid",
             "data": {"recipient": {"phone": "010-1234-5678", "name": "김봉수"}},
         }
-        outcome = await self.intake.take(msgspec.json.encode(event), None)
+        outcome = await self.intake.take(read_event(msgspec.json.encode(event)), None)
         if isinstance(outcome, Refusal):
             return outcome
         assert isinstance(outcome, Stored)

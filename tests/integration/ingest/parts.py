@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bongsu.apply import SHOP, apply_directory
 from services.ingest.catalog import CurrentRules
+from services.ingest.events import read_event
 from services.ingest.groups import Groups
 from services.ingest.handlers import Intake, Writer
-from services.ingest.repository import Outcome, Submission
+from services.ingest.refusals import Refusal
+from services.ingest.repository import Claim, Outcome, Replayed, Stored, Submission
 from shared.config import Config
 from shared.crypto import Vault, new_keys
 
@@ -56,6 +58,10 @@ class Ingest:
     clock: HandClock
     intake: Intake
     writer: Writer
+
+    async def take(self, raw: bytes, claim: Claim | None) -> Stored | Replayed | Refusal:
+        """Take an event in as it is written."""
+        return await self.intake.take(read_event(raw), claim)
 
     async def rows(self, statement: str, **given: object) -> list[Any]:
         """Return what the ledger holds."""

@@ -83,8 +83,11 @@ class Service:
             http.request(method, self.url + path, data=body, headers=given) as response,
         ):
             raw = await response.read()
-            kind = response.content_type
-            return Answer(response.status, dict(response.headers), json.loads(raw) if "json" in kind else raw.decode())
+            told: dict[str, str] = dict(response.headers)
+            if response.content_type == "application/x-ndjson":
+                return Answer(response.status, told, [json.loads(line) for line in raw.splitlines()])
+            is_json = "json" in response.content_type
+            return Answer(response.status, told, json.loads(raw) if is_json else raw.decode())
 
     async def post(self, body: bytes | AsyncIterator[bytes], **headers: str | None) -> Answer:
         """Send an event."""
@@ -108,7 +111,7 @@ class Service:
 
 
 @contextmanager
-def running(database_url: str, directory: Path) -> Iterator[Service]:
+def running(database_url: str, directory: Path, **settings: str) -> Iterator[Service]:
     """A service process over a database that is prepared."""
     (directory / "config.yaml").write_text(CONFIG, encoding="utf-8")
     with socket.socket() as probe:
@@ -120,6 +123,7 @@ def running(database_url: str, directory: Path) -> Iterator[Service]:
         "BONGSU_CONFIG": str(directory / "config.yaml"),
         "BONGSU_ENCRYPTION_KEYS": KEYS,
         "BONGSU_PORT": str(port),
+        **settings,
     }
     log = directory / "ingest.log"
     with log.open("ab") as errors:

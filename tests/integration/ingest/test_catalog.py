@@ -19,7 +19,7 @@ async def test_a_rule_loaded_meanwhile_is_followed(ingest: Ingest, tmp_path: Pat
     (tmp_path / "opened.yaml").write_text(OPENED, encoding="utf-8")
     await apply_directory(ingest.engine, tmp_path, now=ingest.clock.now())
     await ingest.intake.rules.refresh()
-    outcome = await ingest.intake.take(make_event(type="shop.opened"), None)
+    outcome = await ingest.take(make_event(type="shop.opened"), None)
     assert isinstance(outcome, Stored)
     assert [m.rule for m in msgspec.json.decode(outcome.response, type=Answer).messages] == ["opened"]
 
@@ -34,7 +34,7 @@ async def test_a_brand_message_begins_over_its_own_channel(ingest: Ingest, tmp_p
     (tmp_path / "sale.yaml").write_text(SALE, encoding="utf-8")
     await apply_directory(ingest.engine, tmp_path, now=ingest.clock.now())
     await ingest.intake.rules.refresh()
-    assert isinstance(await ingest.intake.take(make_event(type="sale.started"), None), Stored)
+    assert isinstance(await ingest.take(make_event(type="sale.started"), None), Stored)
     async with ingest.engine.connect() as connection:
         rows = await connection.execute(text("SELECT channel, category FROM messages"))
         assert rows.all() == [("friendtalk", "advertising")]
@@ -59,5 +59,5 @@ async def test_a_catalog_of_a_newer_version_leaves_the_rules_that_were(ingest: I
         )
     await ingest.intake.rules.follow()
     assert ingest.intake.rules.planner is planner
-    outcome = await ingest.intake.take(make_event(), None)
+    outcome = await ingest.take(make_event(), None)
     assert isinstance(outcome, Stored)
