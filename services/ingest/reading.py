@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
+
+from shared.ids import born_at, first_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +109,10 @@ _STEPS = text("""
 """)
 _RECEIPTS = text("""
     SELECT dealer, via, delivered, code, reason, happened_at, received_at, attempt
-    FROM receipts WHERE message_id = :id ORDER BY received_at, id
+    FROM receipts WHERE message_id = :id AND id >= :since ORDER BY received_at, id
 """)
+_BEFORE = timedelta(days=1)
+"""how much earlier than its message a receipt may seem to be born: clocks of processes differ by less"""
 
 
 async def read_story(connection: AsyncConnection, message_id: MessageId) -> Story | None:
@@ -119,7 +123,7 @@ async def read_story(connection: AsyncConnection, message_id: MessageId) -> Stor
         return None
     attempts = await connection.execute(_ATTEMPTS, wanted)
     steps = await connection.execute(_STEPS, wanted)
-    receipts = await connection.execute(_RECEIPTS, wanted)
+    receipts = await connection.execute(_RECEIPTS, {**wanted, "since": first_id(born_at(message_id) - _BEFORE)})
     return Story(
         _summary(row),
         tuple(Attempt(**each) for each in attempts.mappings()),

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 LEDGER_CHANNEL = "bongsu_ledger"
 """``NOTIFY`` on it wakes whoever reads the transitions, at commit."""
 
+# The ids are given twice: a plan that a session keeps tells by their bounds, and by no list, which weeks it needs.
 _MESSAGES = """
     SELECT id, person_id, profile, template, template_revision, lane, category, fallback, state, final, reason, seq,
            attempt, channel, dealer, tries, due_at, deadline, cost_krw, personal, held_by
-    FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+    FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND id BETWEEN :first AND :last ORDER BY id
 """
 _READ = text(_MESSAGES)
 _LOCK = text(f"{_MESSAGES} FOR UPDATE")
@@ -32,7 +33,7 @@ _LOCK = text(f"{_MESSAGES} FOR UPDATE")
 _ATTEMPTS = text("""
     SELECT message_id, n, channel, dealer, state, request_key, opened_at, handle, dealer_message_id, check_at, checks,
            missing, code, reason, cost_krw, leg_of
-    FROM attempts WHERE message_id = ANY(CAST(:ids AS uuid[]))
+    FROM attempts WHERE message_id = ANY(CAST(:ids AS uuid[])) AND message_id BETWEEN :first AND :last
 """)
 
 _UPDATE_MESSAGES = text("""
@@ -94,12 +95,14 @@ async def _read(
     connection: AsyncConnection, messages: TextClause, ids: Collection[MessageId], *, now: datetime, attempts: bool
 ) -> Book:
     book = Book(now)
-    wanted = list(set(ids))
-    for row in await connection.execute(messages, {"ids": wanted}):
+    if not ids:
+        return book
+    wanted = {"ids": list(set(ids)), "first": min(ids), "last": max(ids)}
+    for row in await connection.execute(messages, wanted):
         message = _message(row)
         book.messages[message.id] = message
     if attempts:
-        for row in await connection.execute(_ATTEMPTS, {"ids": wanted}):
+        for row in await connection.execute(_ATTEMPTS, wanted):
             attempt = _attempt(row)
             book.attempts[attempt.message_id, attempt.n] = attempt
     return book

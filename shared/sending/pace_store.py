@@ -40,12 +40,14 @@ _DECLARE = text(f"""
 """)
 # What is stored and not yet looked at is not missing. Open attempts are few, and have an index of their own.
 _MISSING = text("""
+    WITH w AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:dealers AS text[]), CAST(:channels AS text[]), CAST(:after AS timestamptz[]),
+                             CAST(:until AS timestamptz[])) AS w (dealer, channel, after, until)
+        WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.dealer = w.dealer AND r.apply_at <= :now AND r.tried = 0)
+    )
     SELECT w.dealer, w.channel, count(*) AS n
-    FROM unnest(CAST(:dealers AS text[]), CAST(:channels AS text[]), CAST(:after AS timestamptz[]),
-                CAST(:until AS timestamptz[])) AS w (dealer, channel, after, until)
-    JOIN attempts a ON a.state = 'sent' AND a.dealer = w.dealer AND a.channel = w.channel
-                   AND a.opened_at > w.after AND a.opened_at <= w.until
-    WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.dealer = w.dealer AND r.apply_at <= :now AND r.tried = 0)
+    FROM w JOIN attempts a ON a.state = 'sent' AND a.dealer = w.dealer AND a.channel = w.channel
+                          AND a.opened_at > w.after AND a.opened_at <= w.until
     GROUP BY w.dealer, w.channel
 """)
 _ASK = text("""

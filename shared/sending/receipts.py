@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import text
@@ -22,7 +23,7 @@ from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel
 from shared.crypto import Vault
 from shared.db.engine import copy
 from shared.dealers.base import Report
-from shared.ids import MessageId, ReceiptId, new_id
+from shared.ids import MessageId, ReceiptId, first_id, new_id
 from shared.ledger.book import UNCONFIRMED, AfterFailure, Attempt, Book, GiveUp
 from shared.ledger.repository import load, save, storable
 from shared.sending import telemetry
@@ -54,9 +55,12 @@ _FRESH = text(f"""{_RECEIPTS}
 _DUE = text(f"""{_RECEIPTS}
     WHERE apply_at <= :now AND id <> ALL(CAST(:but AS uuid[])) ORDER BY apply_at, id LIMIT :n FOR UPDATE SKIP LOCKED
 """)
+RECENT = timedelta(days=8)
+"""Receipts come within days: most are found among the messages of this time, and weeks before are not asked."""
+
 _BY_DEALER_ID = text("""
     SELECT dealer, dealer_message_id, message_id, n FROM attempts
-    WHERE dealer_message_id = ANY(CAST(:ids AS text[]))
+    WHERE dealer_message_id = ANY(CAST(:ids AS text[])) AND message_id >= :since
 """)
 _DONE = text("""
     UPDATE receipts r SET apply_at = c.apply_at, tried = r.tried + 1, message_id = c.message_id, attempt = c.attempt
@@ -124,7 +128,7 @@ class Receipts:
             waiting = await _take(connection, limit, now=now)
             if not waiting:
                 return 0
-            targets = await _targets(connection, waiting)
+            targets = await _targets(connection, waiting, now=now)
             book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
             verdicts = await self._judge(connection, book, waiting, targets)
             arrivals = _arrivals(book, waiting, targets)
@@ -276,7 +280,9 @@ def _arrivals(
     return list(found.values())
 
 
-async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> dict[ReceiptId, tuple[MessageId, int]]:
+async def _targets(
+    connection: AsyncConnection, waiting: Sequence[Waiting], *, now: datetime
+) -> dict[ReceiptId, tuple[MessageId, int]]:
     """Find the attempts that receipts are about: by our key, which names it, else by the dealer's id."""
     found: dict[ReceiptId, tuple[MessageId, int]] = {}
     by_id: dict[tuple[str, str], list[ReceiptId]] = {}
@@ -285,9 +291,10 @@ async def _targets(connection: AsyncConnection, waiting: Sequence[Waiting]) -> d
             found[receipt.id] = target
         elif receipt.dealer_message_id:
             by_id.setdefault((receipt.dealer, receipt.dealer_message_id), []).append(receipt.id)
-    if by_id:
-        rows = await connection.execute(_BY_DEALER_ID, {"ids": [dealer_id for _, dealer_id in by_id]})
-        for dealer, dealer_id, message_id, n in rows:
-            for receipt_id in by_id.get((dealer, dealer_id), []):
-                found[receipt_id] = (MessageId(message_id), n)
+    for since in (first_id(now - RECENT), UUID(int=0)):
+        if by_id:
+            rows = await connection.execute(_BY_DEALER_ID, {"ids": [each for _, each in by_id], "since": since})
+            for dealer, dealer_id, message_id, n in rows:
+                for receipt_id in by_id.pop((dealer, dealer_id), []):
+                    found[receipt_id] = (MessageId(message_id), n)
     return found

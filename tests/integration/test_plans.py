@@ -1,83 +1,307 @@
-"""Every query on a hot path goes by its index, over all partitions, and never reads a whole table."""
+"""What runs often reads no more of the ledger than is open: by an index, and nothing of the weeks that have ended.
+
+The statements are those that the code executes, explained by Postgres while it does, over a ledger of several weeks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.ids import new_id
+from bongsu.bench.fill import fill
+from services.dispatcher.repository import due_messages
+from services.ingest.reading import read_page, read_story
+from services.ingest.repository import find_earlier
+from services.metrics import queries
+from services.metrics.queries import Asked
+from services.metrics.repository import load_past
+from shared.bus import ledger as transitions
+from shared.bus.connection import _SESSION
+from shared.bus.ledger import Place
+from shared.contracts.states import AttemptState, Channel, MessageState
+from shared.contracts.topics import DELIVERY, SEND_JOBS
+from shared.db.engine import engine_for
+from shared.db.partitions import PARENTS, name_of, week_of
+from shared.ids import MessageId, PersonId, first_id, new_id
+from shared.ledger.repository import load, look, save
+from shared.sending import pace_store
+from shared.sending.receipts import _BY_DEALER_ID, _DONE, _take
+from shared.sending.reconcile import _DUE
+from shared.sending.stop_store import held, release
+from tests.conftest import TEMPLATE, execute, in_database
 
-NOW = datetime.now(UTC)
+WEEKS = 6
+MESSAGES = 6000
+THIS_WEEK = week_of(datetime.now(UTC))
+NOW = THIS_WEEK + timedelta(days=5)
+A_PROBE = 4
+"""pages that it takes to find that an index has nothing: its first, its root, perhaps one between, a leaf"""
 
-QUERIES = {
-    "due messages": "SELECT id FROM messages WHERE due_at <= now() ORDER BY due_at, id LIMIT 500",
-    "messages by id": f"SELECT * FROM messages WHERE id = ANY(ARRAY['{new_id(NOW)}']::uuid[]) ORDER BY id FOR UPDATE",
-    "messages of an event": f"SELECT id FROM messages WHERE event_id = '{uuid4()}'",
-    "messages of a person": f"SELECT id FROM messages WHERE person_id = '{uuid4()}' ORDER BY id DESC LIMIT 20",
-    "attempts of a message": f"SELECT * FROM attempts WHERE message_id = '{new_id(NOW)}'",
-    "attempts to ask about": "SELECT message_id, n FROM attempts WHERE check_at <= now() ORDER BY check_at LIMIT 500",
-    "attempt of a dealer's id": "SELECT message_id FROM attempts WHERE dealer_message_id = ANY(ARRAY['M1'])",
-    "receipts to apply": "SELECT id FROM receipts WHERE apply_at <= now() ORDER BY apply_at, id LIMIT 500",
-    "fresh receipts": "SELECT id FROM receipts WHERE apply_at IS NOT NULL AND tried = 0 ORDER BY id DESC LIMIT 250",
-    "held messages": "SELECT held_by, count(*) FROM messages WHERE held_by IS NOT NULL GROUP BY held_by",
-    "timeline": f"SELECT * FROM transitions WHERE message_id = '{new_id(NOW)}' ORDER BY seq",
-    "the ledger's tail": """
-        SELECT position FROM transitions t
-        WHERE (t.xid, t.position) > ('100'::xid8, 5) AND t.xid < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY t.xid, t.position LIMIT 500
-    """,
-    "an event seen before": "SELECT event_id FROM event_keys WHERE key = ANY(ARRAY['\\x00'::bytea])",
-    "a request seen before": "SELECT response FROM idempotency_keys WHERE key = ANY(ARRAY['\\x00'::bytea])",
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a plan read of one table."""
+
+    table: str
+    kind: str
+    rows: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Rows of this week to ask for."""
+
+    message: MessageId
+    event: UUID
+    person: PersonId
+    dealer_message_id: str
+    key: bytes
+    end: Place
+
+
+async def some(connection: AsyncConnection) -> Some:
+    row = (
+        await connection.execute(
+            text("""
+                SELECT m.id, m.event_id, m.person_id, a.dealer_message_id, k.key
+                FROM messages m JOIN attempts a ON a.message_id = m.id JOIN event_keys k ON k.event_id = m.event_id
+                WHERE m.id >= :first LIMIT 1
+            """),
+            {"first": first_id(THIS_WEEK)},
+        )
+    ).one()
+    latest = await connection.execute(text("SELECT max(xid::text::bigint) FROM transitions"))
+    end = Place(int(latest.scalar_one()), 2**62)
+    return Some(MessageId(row.id), row.event_id, PersonId(row.person_id), row.dealer_message_id, row.key, end)
+
+
+@dataclass
+class Explained:
+    """A connection whose statements are explained as they run."""
+
+    connection: AsyncConnection
+    rows: Some
+    scans: list[Scan] = field(default_factory=list)
+    plans: list[str] = field(default_factory=list)
+
+    async def of(self, work: Callable[[Explained], Awaitable[object]]) -> list[Scan]:
+        """Return what ``work`` reads."""
+        await work(self)
+        await self.connection.execute(text("SELECT"))  # Postgres ends a statement, and tells, when the next one begins
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was heard is told in a later turn of the loop
+        assert self.scans
+        return self.scans
+
+    def hear(self, _: object, message: Any) -> None:  # noqa: ANN401 - asyncpg's own
+        """Take a plan that Postgres logs."""
+        _, found, plan = message.message.partition("plan:")
+        if found:
+            whole = json.loads(plan)
+            self.plans.append(whole["Query Text"])
+            self.scans += _scans(whole["Plan"])
+
+    async def execute(
+        self, statement: TextClause, parameters: Mapping[str, Any], *, session: int | None = None
+    ) -> Sequence[Row[Any]]:
+        """Execute a statement as ``BusConnection`` does."""
+        assert session is None
+        return (await self.connection.execute(statement, parameters)).all()
+
+
+def _scans(node: Mapping[str, Any]) -> Iterator[Scan]:
+    if "Relation Name" in node and node["Actual Loops"]:
+        read = (
+            node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        )
+        pages = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+        yield Scan(node["Relation Name"], node["Node Type"], round(read * node["Actual Loops"]), pages)
+    for child in node.get("Plans", ()):
+        yield from _scans(child)
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_url: str) -> Iterator[str]:
+    """A ledger of several weeks, in the last of which something is open."""
+    name = f"bongsu_{uuid4().hex[:12]}"
+
+    async def prepare() -> None:
+        await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
+        engine = engine_for(in_database(postgres_url, name), statement_seconds=None)
+        await fill(engine, MESSAGES, weeks=WEEKS, now=NOW)
+        async with engine.begin() as connection:
+            some = f"id >= '{first_id(THIS_WEEK)}' AND state = 'delivered'"
+            of_them = "message_id IN (SELECT id FROM messages WHERE NOT final)"
+            for change in (
+                f"""
+                UPDATE messages SET final = false, state = 'scheduled', due_at = :now
+                WHERE id IN (SELECT id FROM messages WHERE {some} LIMIT 60)
+                """,
+                """
+                UPDATE messages SET held_by = 'dealer/x'
+                WHERE id IN (SELECT id FROM messages WHERE NOT final LIMIT 20)
+                """,
+                f"UPDATE attempts SET state = 'sent', check_at = :now, dealer = 'solapi' WHERE {of_them} AND n = 1",
+                f"UPDATE receipts SET apply_at = :now, tried = 0 WHERE {of_them}",
+            ):
+                await connection.execute(text(change), {"now": NOW} if ":now" in change else {})
+        await engine.dispose()
+        await execute(in_database(postgres_url, name), "VACUUM (ANALYZE)")
+
+    asyncio.run(prepare())
+    yield in_database(postgres_url, name)
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@asynccontextmanager
+async def explaining(url: str, mode: str) -> AsyncIterator[Explained]:
+    engine = engine_for(url, pool_size=1)
+    async with engine.connect() as connection:
+        found = Explained(connection, await some(connection))
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        driver.add_log_listener(found.hear)
+        for setting in (
+            "LOAD 'auto_explain'",
+            "SET auto_explain.log_min_duration = 0",
+            "SET auto_explain.log_analyze = on",
+            "SET auto_explain.log_buffers = on",
+            "SET auto_explain.log_format = json",
+            "SET client_min_messages = log",
+            f"SET plan_cache_mode = {mode}",
+            # Tables as small as a test's are cheapest to read whole; what is asked is whether an index can serve.
+            "SET enable_seqscan = off",
+        ):
+            await connection.execute(text(setting))
+        yield found
+        await connection.rollback()
+    await engine.dispose()
+
+
+@pytest.fixture(params=["force_custom_plan", "force_generic_plan"])
+async def explained(filled: str, request: pytest.FixtureRequest) -> AsyncIterator[Explained]:
+    """A connection to it: with plans for the values at hand, and with the ones that a session keeps."""
+    async with explaining(filled, request.param) as found:
+        yield found
+
+
+# -- what names its messages: one week is looked at ------------------------------------------------------------------
+
+
+async def load_and_save(on: Explained) -> None:
+    book = await load(on.connection, [on.rows.message], now=NOW)
+    message, attempt = book.messages[on.rows.message], next(iter(book.attempts.values()))
+    message.state, message.due_at, message.held_by, attempt.state = MessageState.SENT, None, None, AttemptState.SENT
+    book.delivered(attempt, code="4000", price_krw=13)
+    await save(on.connection, book)
+
+
+async def judge(on: Explained) -> None:
+    """Look at what a receipt is about, and note that it was applied."""
+    await look(on.connection, [on.rows.message], now=NOW)
+    done = {"id": [new_id(NOW)], "apply_at": [None], "message_id": [on.rows.message], "attempt": [1]}
+    await on.connection.execute(_DONE, done)
+
+
+PRUNED: dict[str, Callable[[Explained], Awaitable[object]]] = {
+    "a change of messages": load_and_save,
+    "an applied receipt": judge,
+    "what metrics must know of the past": lambda on: load_past(on.connection, [on.rows.message]),
 }
 
 
-@pytest.fixture
-async def connection(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection to tables with enough in them that reading them whole would cost."""
-    async with database.connect() as connection:
-        for statement in (
-            """
-            INSERT INTO messages (id, event_id, person_id, profile, rule, rule_revision, template, template_revision,
-                                  lane, category, fallback, state, seq, channel, dealer, deadline, personal)
-            SELECT CAST(:first AS uuid), gen_random_uuid(), gen_random_uuid(), 'p', 'r', 1, 't', 1, 'normal',
-                   'informational', 'text', 'delivered', 1, 'alimtalk', 'd', now(), ''
-            """,
-            """
-            INSERT INTO transitions (message_id, seq, at, bucket, lane, state)
-            SELECT CAST(:first AS uuid), n, now(), 0, 'normal', 'sent' FROM generate_series(1, 20000) n
-            """,
-        ):
-            await connection.execute(text(statement), {"first": new_id(NOW)})
-        await connection.execute(text("ANALYZE"))
-        # Tables as small as a test's are cheapest to read whole; what is asked is whether an index can serve.
-        await connection.execute(text("SET enable_seqscan = off"))
-        await connection.execute(text("SET enable_bitmapscan = off"))
-        yield connection
+@pytest.mark.parametrize("name", PRUNED)
+async def test_what_names_its_messages_looks_at_their_week_alone(explained: Explained, name: str) -> None:
+    scans = list(filter(_is_of_ledger, await explained.of(PRUNED[name])))
+    assert {scan.table for scan in scans} <= {name_of(parent, THIS_WEEK) for parent in PARENTS}, scans
+    assert not [scan for scan in scans if scan.kind == "Seq Scan"], scans
 
 
-@pytest.mark.parametrize("query", list(QUERIES))
-async def test_a_hot_query_goes_by_its_index(connection: AsyncConnection, query: str) -> None:
-    plan = "\n".join((await connection.execute(text("EXPLAIN " + QUERIES[query].replace(":", "\\:")))).scalars())
-    assert "Seq Scan" not in plan, plan
-    assert "Index" in plan, plan
-    if "LIMIT" in QUERIES[query]:
-        assert "Sort Key" not in plan or "Merge Append" in plan, "the order comes from the index: " + plan
+# -- what does not: of weeks that have ended an index is asked, and has nothing --------------------------------------
 
 
-async def test_ids_of_a_week_lie_in_its_partition(connection: AsyncConnection) -> None:
-    one = f"SELECT * FROM messages WHERE id = '{new_id(NOW)}'"
-    plan = "\n".join((await connection.execute(text("EXPLAIN " + one))).scalars())
-    assert plan.count("messages_") == plan.count(f"messages_{NOW.isocalendar().year}w{NOW.isocalendar().week:02}"), plan
+async def receipts_to_apply(on: Explained) -> None:
+    waiting = await _take(on.connection, 50, now=NOW + timedelta(hours=1))
+    assert waiting
 
 
-async def test_partitions_are_made_ahead(connection: AsyncConnection) -> None:
-    for weeks in (-1, 0, 5):
-        year, week, _ = (NOW + timedelta(weeks=weeks)).isocalendar()
-        for parent in ("events", "messages", "attempts", "transitions", "receipts"):
-            found = await connection.scalar(text("SELECT to_regclass(:name)"), {"name": f"{parent}_{year}w{week:02}"})
-            assert found is not None
+async def receipt_by_dealers_id(on: Explained) -> None:
+    found = await on.connection.execute(_BY_DEALER_ID, {"ids": [on.rows.dealer_message_id], "since": UUID(int=0)})
+    assert found.all()
+
+
+async def attempts_to_ask_about(on: Explained) -> None:
+    found = await on.connection.execute(_DUE, {"now": NOW + timedelta(hours=1), "n": 20})
+    assert found.all()
+
+
+async def missing_receipts(on: Explained) -> None:
+    key = ("solapi", Channel.ALIMTALK)
+    await pace_store.count_missing(on.connection, {key: (NOW - timedelta(days=8), NOW)}, now=NOW)
+    later = NOW + timedelta(hours=1)
+    await pace_store.ask_sooner(on.connection, key, until=later, now=NOW, again=NOW, limit=10)
+
+
+async def reading(on: Explained, topic: str) -> None:
+    for setting in filter(None, map(str.strip, _SESSION.split(";"))):
+        await on.connection.execute(text(setting))
+    await transitions.read(on, topic, on.rows.end, limit=500, partitions=4, owned=[0, 1])  # type: ignore[arg-type]  # as one
+
+
+PROBED: dict[str, Callable[[Explained], Awaitable[object]]] = {
+    "due messages": lambda on: due_messages(on.connection, now=NOW + timedelta(hours=1), limit=20),
+    "held messages": lambda on: held(on.connection),
+    "messages to let go": lambda on: release(on.connection, ["solapi"], now=NOW, world_now=NOW),
+    "attempts to ask about": attempts_to_ask_about,
+    "receipts to apply": receipts_to_apply,
+    "a receipt by the dealer's id": receipt_by_dealers_id,
+    "missing receipts": missing_receipts,
+    "the ledger's end, every change": lambda on: reading(on, DELIVERY),
+    "the ledger's end, jobs": lambda on: reading(on, SEND_JOBS["normal"]),  # type: ignore[index]  # a StrEnum
+    "the oldest change that is not counted": lambda on: queries.oldest_uncounted(on.connection),
+    "an event that was seen": lambda on: find_earlier(on.connection, None, on.rows.key),
+    "explaining one message": lambda on: read_story(on.connection, on.rows.message),
+    "the newest messages": lambda on: read_page(on.connection, before=None, limit=20),
+}
+
+
+@pytest.mark.parametrize("name", PROBED)
+async def test_what_names_none_finds_nothing_in_weeks_that_have_ended(explained: Explained, name: str) -> None:
+    for scan in filter(_is_of_ledger, await explained.of(PROBED[name])):
+        assert scan.kind != "Seq Scan", explained.plans
+        if _has_ended(scan):
+            assert (scan.rows, scan.pages <= A_PROBE) == (0, True), (scan, explained.plans[-3:])
+
+
+async def test_a_page_of_messages_reads_no_more_than_it_shows(explained: Explained) -> None:
+    rows = explained.rows
+    scans = await explained.of(lambda on: read_page(on.connection, before=rows.message, limit=20))
+    assert sum(scan.rows for scan in scans) <= 20 + WEEKS
+    scans.clear()
+    scans = await explained.of(lambda on: read_page(on.connection, before=None, limit=20, person=rows.person))
+    assert sum(scan.rows for scan in scans) <= 20 + WEEKS
+
+
+async def test_the_heatmap_reads_no_ledger(explained: Explained) -> None:
+    scans = await explained.of(lambda on: queries.slots(on.connection, Asked(since=NOW - timedelta(days=28))))
+    assert {scan.table for scan in scans} == {"stats_hours"}
+
+
+def _is_of_ledger(scan: Scan) -> bool:
+    return re.fullmatch(r"(\w+_\d{4}w\d\d)|((event|idempotency)_keys_\d\d)", scan.table) is not None
+
+
+def _has_ended(scan: Scan) -> bool:
+    ended = {name_of(parent, THIS_WEEK - timedelta(weeks=n)) for parent in PARENTS for n in range(1, WEEKS + 1)}
+    return scan.table in ended
