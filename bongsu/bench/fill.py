@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from bongsu.box.postgres import EmbeddedPostgres
 from services.metrics.domain import COST, FELL_BACK
+from services.metrics.repository import derive_hours
 from shared.bus.embedded import PARTITIONS
 from shared.contracts.states import Lane
 from shared.contracts.topics import DELIVERY, SEND_JOBS
@@ -211,6 +212,7 @@ async def fill(engine: AsyncEngine, messages: int, *, weeks: int, now: datetime)
     took["rows_and_indexes"] = time.monotonic() - began
     began = time.monotonic()
     async with engine.begin() as connection:
+        await derive_hours(connection)
         await _let_pass(connection)
     async with engine.connect() as connection:
         alone = await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -13,6 +13,7 @@ from services.metrics.domain import NOT_TAKEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -64,27 +65,47 @@ class SlotRow(NamedTuple):
 _HOURS = """
     hour >= coalesce(CAST(:since AS timestamptz), '-infinity')
     AND hour < coalesce(CAST(:until AS timestamptz), 'infinity')
-    AND profile = coalesce(CAST(:profile AS text), profile) AND template = coalesce(CAST(:template AS text), template)
+    AND profile = coalesce(CAST(:profile AS text), profile)
 """
+_TEMPLATE = " AND template = coalesce(CAST(:template AS text), template)"
 _MESSAGES = text(f"""
     SELECT profile, state, reason, channel, sum(n)::bigint AS n FROM stats_messages
-    WHERE {_HOURS} AND rule = coalesce(CAST(:rule AS text), rule) AND lane = coalesce(CAST(:lane AS text), lane)
+    WHERE {_HOURS} {_TEMPLATE} AND rule = coalesce(CAST(:rule AS text), rule)
+      AND lane = coalesce(CAST(:lane AS text), lane)
     GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0 ORDER BY 1, 2, 3, 4
 """)  # noqa: S608 - put together from constants
 _OVER = """
     AND channel = coalesce(CAST(:channel AS text), channel) AND dealer = coalesce(CAST(:dealer AS text), dealer)
 """
-_ATTEMPTS = text(f"""
+_ATTEMPTS = """
     SELECT profile, channel, dealer, state, reason, sum(n)::bigint AS n, sum(cost_krw)::bigint AS cost_krw
-    FROM stats_attempts WHERE {_HOURS} {_OVER}
+    FROM {table} WHERE {which}
     GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0 OR sum(cost_krw) <> 0 ORDER BY 1, 2, 3, 4, 5
-""")  # noqa: S608 - put together from constants
-_SLOTS = text(f"""
-    WITH local AS (SELECT *, hour AT TIME ZONE 'Asia/Seoul' AS at FROM stats_attempts WHERE {_HOURS} {_OVER})
-    SELECT ((extract(isodow FROM at) - 1) * 24 + extract(hour FROM at))::int AS slot, state,
-           NOT (state = 'failed' AND reason = ANY(CAST(:not_taken AS text[]))) AS taken, sum(n)::bigint AS n
-    FROM local GROUP BY 1, 2, 3 HAVING sum(n) <> 0 ORDER BY 1, 2, 3
-""")  # noqa: S608 - put together from constants
+"""
+# By the hour first: an hour of the week is told for each hour, and not for each row.
+_SLOTS = """
+    WITH hours AS (
+        SELECT hour AT TIME ZONE 'Asia/Seoul' AS at, state,
+               NOT (state = 'failed' AND reason = ANY(CAST(:not_taken AS text[]))) AS taken, n
+        FROM (SELECT hour, state, reason, sum(n) AS n FROM {table} WHERE {which} GROUP BY hour, state, reason) AS whole
+    )
+    SELECT ((extract(isodow FROM at) - 1) * 24 + extract(hour FROM at))::int AS slot, state, taken,
+           sum(n)::bigint AS n
+    FROM hours GROUP BY 1, 2, 3 HAVING sum(n) <> 0 ORDER BY 1, 2, 3
+"""
+
+
+def _over(query: str) -> tuple[TextClause, TextClause]:
+    """Return ``query`` over all templates, for which there is a table that does not tell them apart, and over one."""
+    which = f"{_HOURS} {_OVER}"
+    return (
+        text(query.format(table="stats_hours", which=which)),
+        text(query.format(table="stats_attempts", which=which + _TEMPLATE)),
+    )
+
+
+_ATTEMPTS_OF_ALL, _ATTEMPTS_OF_ONE = _over(_ATTEMPTS)
+_SLOTS_OF_ALL, _SLOTS_OF_ONE = _over(_SLOTS)
 
 # Beyond the mark of the partition that is furthest, nothing is counted: one row of the index tells since when.
 _OLDEST_UNCOUNTED = text("""
@@ -105,14 +126,15 @@ async def messages(connection: AsyncConnection, asked: Asked) -> Sequence[Messag
 
 async def attempts(connection: AsyncConnection, asked: Asked) -> Sequence[AttemptRow]:
     """Return where the attempts stand that were made in those hours, and what they cost."""
-    given = _given(asked, "channel", "dealer")
-    return [AttemptRow(*row) for row in await connection.execute(_ATTEMPTS, given)]
+    query = _ATTEMPTS_OF_ALL if asked.template is None else _ATTEMPTS_OF_ONE
+    return [AttemptRow(*row) for row in await connection.execute(query, _given(asked, "channel", "dealer"))]
 
 
 async def slots(connection: AsyncConnection, asked: Asked) -> Sequence[SlotRow]:
     """Return where the attempts stand that were made in those hours, by the hour of the week in Asia/Seoul."""
     given = {**_given(asked, "channel", "dealer"), "not_taken": list(NOT_TAKEN)}
-    return [SlotRow(*row) for row in await connection.execute(_SLOTS, given)]
+    query = _SLOTS_OF_ALL if asked.template is None else _SLOTS_OF_ONE
+    return [SlotRow(*row) for row in await connection.execute(query, given)]
 
 
 async def oldest_uncounted(connection: AsyncConnection) -> datetime | None:

@@ -65,7 +65,7 @@ _MOVE_MARKS = text("""
 """)
 _PAST = text("""
     SELECT message_id, seq, state, final, reason FROM transitions
-    WHERE message_id = ANY(CAST(:ids AS uuid[])) ORDER BY message_id, seq
+    WHERE message_id = ANY(CAST(:ids AS uuid[])) AND message_id BETWEEN :first AND :last ORDER BY message_id, seq
 """)
 _ADD_MESSAGES = """
     INSERT INTO {table} AS s (hour, profile, rule, template, lane, state, reason, channel, n)
@@ -84,6 +84,16 @@ _ADD_ATTEMPTS = """
     ON CONFLICT ON CONSTRAINT {table}_pkey
     DO UPDATE SET n = s.n + excluded.n, cost_krw = s.cost_krw + excluded.cost_krw
 """
+_ADD_HOURS = text("""
+    INSERT INTO stats_hours AS s (hour, profile, channel, dealer, state, reason, n, cost_krw)
+    SELECT hour, profile, channel, dealer, state, reason, sum(n), sum(cost_krw) FROM unnest(
+        CAST(:hour AS timestamptz[]), CAST(:profile AS text[]), CAST(:channel AS text[]), CAST(:dealer AS text[]),
+        CAST(:state AS text[]), CAST(:reason AS text[]), CAST(:n AS bigint[]), CAST(:cost_krw AS bigint[])
+    ) AS c (hour, profile, channel, dealer, state, reason, n, cost_krw)
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT ON CONSTRAINT stats_hours_pkey
+    DO UPDATE SET n = s.n + excluded.n, cost_krw = s.cost_krw + excluded.cost_krw
+""")
 _ADD = {
     suffix: (
         text(_ADD_MESSAGES.format(table=f"stats_messages{suffix}")),
@@ -121,7 +131,7 @@ async def load_past(connection: AsyncConnection, ids: Collection[UUID]) -> dict[
     """Return the changes of the messages ``ids``, in their order."""
     found: defaultdict[UUID, list[Past]] = defaultdict(list)
     if ids:
-        for row in await connection.execute(_PAST, {"ids": list(ids)}):
+        for row in await connection.execute(_PAST, {"ids": list(ids), "first": min(ids), "last": max(ids)}):
             found[UUID(bytes=row.message_id.bytes)].append(
                 Past(row.seq, MessageState(row.state), row.final, row.reason)
             )
@@ -137,9 +147,10 @@ async def add(connection: AsyncConnection, counts: Counts, *, dropped: bool = Fa
         await connection.execute(add_messages, {**columns, "n": [n for _, n in messages]})
     if attempts:
         columns = {name: [getattr(key, name) for key, *_ in attempts] for name in AttemptKey._fields}
-        await connection.execute(
-            add_attempts, {**columns, "n": [n for _, n, _ in attempts], "cost_krw": [krw for *_, krw in attempts]}
-        )
+        values = {**columns, "n": [n for _, n, _ in attempts], "cost_krw": [krw for *_, krw in attempts]}
+        await connection.execute(add_attempts, values)
+        if not dropped:
+            await connection.execute(_ADD_HOURS, {name: values[name] for name in values if name != "template"})
 
 
 # -- recounting ------------------------------------------------------------------------------------------------------
@@ -243,6 +254,17 @@ _ATTEMPTS_AS_THEY_ARE = f"""
 """  # noqa: S608 - put together from constants
 _MESSAGES_COUNTED = "SELECT * FROM stats_messages WHERE n <> 0"
 _ATTEMPTS_COUNTED = "SELECT * FROM stats_attempts WHERE n <> 0 OR cost_krw <> 0"
+_HOURS_FROM_ATTEMPTS = """
+    SELECT hour, profile, channel, dealer, state, reason, sum(n) AS n, sum(cost_krw) AS cost_krw
+    FROM stats_attempts GROUP BY 1, 2, 3, 4, 5, 6
+"""
+_HOURS_THAT_DIFFER = text(f"""
+    SELECT hour, profile, channel, dealer, state, reason,
+           (coalesce(s.n, 0) + coalesce(s.cost_krw, 0))::bigint AS have,
+           (coalesce(a.n, 0) + coalesce(a.cost_krw, 0))::bigint AS want
+    FROM stats_hours s FULL JOIN ({_HOURS_FROM_ATTEMPTS}) a USING (hour, profile, channel, dealer, state, reason)
+    WHERE (coalesce(s.n, 0), coalesce(s.cost_krw, 0)) <> (coalesce(a.n, 0), coalesce(a.cost_krw, 0)) ORDER BY 1, 2
+""")  # noqa: S608 - put together from constants
 _MESSAGES_DROPPED = "SELECT * FROM stats_messages_dropped"
 _ATTEMPTS_DROPPED = "SELECT * FROM stats_attempts_dropped"
 
@@ -282,7 +304,8 @@ class Difference:
     """A figure of which the counts and the ledger say different things."""
 
     source: str
-    """what was recounted: ``transitions``, or the ``present`` state of messages and attempts"""
+    """what was recounted: ``transitions``, the ``present`` state of messages and attempts, or (for the counts without
+    templates) those of ``attempts``"""
     row: str
     """in words: the columns of its key"""
     counted: int
@@ -298,7 +321,9 @@ async def differences(connection: AsyncConnection) -> list[Difference]:
     await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     have = await counted(connection)
     found = compare(have, await recount(connection), "transitions")
-    return found + compare(as_present(have), await recount_present(connection), "present")
+    found += compare(as_present(have), await recount_present(connection), "present")
+    rows = await connection.execute(_HOURS_THAT_DIFFER)
+    return found + [Difference("attempts", " ".join(map(str, row[:6])), row.have, row.want) for row in rows]
 
 
 def compare(have: Counts, want: Counts, source: str) -> list[Difference]:
@@ -345,6 +370,7 @@ async def rebuild(connection: AsyncConnection) -> None:
     ):
         await connection.execute(text(f"INSERT INTO {table} {query}"), {"horizon": str(bound)})
     await add(connection, await _dropped(connection))
+    await derive_hours(connection)
     mark = {"topic": DELIVERY, "every": _EVERY, "xid": str(bound - 1), "position": _LAST_POSITION}
     await connection.execute(
         text("""
@@ -361,6 +387,12 @@ async def rebuild(connection: AsyncConnection) -> None:
         """),
         mark,
     )
+
+
+async def derive_hours(connection: AsyncConnection) -> None:
+    """Make the counts without templates anew, from those with."""
+    await connection.execute(text("DELETE FROM stats_hours"))
+    await connection.execute(text(f"INSERT INTO stats_hours {_HOURS_FROM_ATTEMPTS}"))
 
 
 async def _read(
@@ -439,7 +471,13 @@ async def is_unread(connection: AsyncConnection, week: datetime) -> bool:
 async def forget_figures(connection: AsyncConnection, before: datetime) -> int:
     """Delete counts of hours before ``before``; return how many rows."""
     deleted = 0
-    for table in ("stats_messages", "stats_attempts", "stats_messages_dropped", "stats_attempts_dropped"):
+    for table in (
+        "stats_messages",
+        "stats_attempts",
+        "stats_hours",
+        "stats_messages_dropped",
+        "stats_attempts_dropped",
+    ):
         result = await connection.execute(text(f"DELETE FROM {table} WHERE hour < :before"), {"before": before})  # noqa: S608 - a constant
         deleted += result.rowcount
     return deleted

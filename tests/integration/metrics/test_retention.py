@@ -312,8 +312,8 @@ async def test_figures_outlive_the_ledger_and_go_too(ledger: AsyncEngine) -> Non
     await forget(ledger, now=BEGIN + AGES.figures - DAY)()
     assert await known(ledger, "stats_messages") > 0
     await forget(ledger, now=BEGIN + AGES.figures + DAY)()
-    for table in ("stats_messages", "stats_attempts", "stats_messages_dropped", "stats_attempts_dropped"):
-        assert await known(ledger, table) == 0
+    for table in ("messages", "attempts", "hours", "messages_dropped", "attempts_dropped"):
+        assert await known(ledger, f"stats_{table}") == 0
     assert await wrong(ledger) == []
 
 

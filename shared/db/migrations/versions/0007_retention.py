@@ -1,4 +1,4 @@
-"""Weeks that are dropped: their figures stay. And how tables are stored and vacuumed (docs/adr/0013)."""
+"""Weeks that are dropped: their figures stay. Figures without templates. How tables are stored (docs/adr/0013)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ CREATE TABLE stats_attempts_dropped (
     LIKE stats_attempts,
     CONSTRAINT stats_attempts_dropped_pkey PRIMARY KEY (hour, profile, template, channel, dealer, state, reason)
 );
+-- stats_attempts without its templates, which are many: what a heatmap or a gauge reads.
+CREATE TABLE stats_hours (
+    hour timestamptz NOT NULL,
+    profile text NOT NULL,
+    channel text NOT NULL,
+    dealer text NOT NULL,
+    state text NOT NULL,
+    reason text NOT NULL,
+    n bigint NOT NULL,
+    cost_krw bigint NOT NULL,
+    CONSTRAINT stats_hours_pkey PRIMARY KEY (hour, profile, channel, dealer, state, reason)
+) WITH (fillfactor = 70);
+LOCK TABLE stats_attempts IN SHARE MODE;
+INSERT INTO stats_hours
+SELECT hour, profile, channel, dealer, state, reason, sum(n), sum(cost_krw)
+FROM stats_attempts GROUP BY 1, 2, 3, 4, 5, 6;
 COMMENT ON TABLE stats_messages_dropped IS 'the part of stats_messages that the ledger holds no more';
 COMMENT ON TABLE stats_attempts_dropped IS 'the part of stats_attempts that the ledger holds no more'
 """
