@@ -123,14 +123,15 @@ async def _bench_bus(messages: int, bus: str) -> dict[str, Any]:
     async with Box(options) as box:
         engine = engine_for(box.database_url, pool_size=1)
         try:
-            await _run(box, engine, events[:WARM_UP], Meter({}))
+            await run(box, engine, events[:WARM_UP], Meter({}))
             meter = Meter({name: pid for name, pid in box.pids.items() if pid is not None})
-            return await _run(box, engine, events[WARM_UP : WARM_UP + messages], meter)
+            return await run(box, engine, events[WARM_UP : WARM_UP + messages], meter)
         finally:
             await engine.dispose()
 
 
-async def _run(box: Box, engine: AsyncEngine, events: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:
+async def run(box: Box, engine: AsyncEngine, events: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:
+    """Send ``events`` and wait until all their messages are delivered; return the figures of both."""
     bodies = [msgspec.json.encode(event) for event in events]
     meter.start()
     began = time.monotonic()
@@ -153,9 +154,9 @@ async def _run(box: Box, engine: AsyncEngine, events: Sequence[dict[str, Any]], 
         "events_per_second_told": round(len(bodies) / told),
         "messages_per_second_delivered": round(len(bodies) / took),
         "seconds": round(took, 2),
-        "http_ms": _percentiles([answer * 1000 for answer in answers]),
-        "event_to_dealer_ms": _percentiles([row.sent * 1000 for row in rows if row.sent is not None]),
-        "event_to_receipt_ms": _percentiles([row.delivered * 1000 for row in rows if row.delivered is not None]),
+        "http_ms": percentiles([answer * 1000 for answer in answers]),
+        "event_to_dealer_ms": percentiles([row.sent * 1000 for row in rows if row.sent is not None]),
+        "event_to_receipt_ms": percentiles([row.delivered * 1000 for row in rows if row.delivered is not None]),
         "cpu_seconds_per_1000": {
             **cpu,
             "all_but_sandbox": round(sum(seconds for name, seconds in cpu.items() if name != "sandbox"), 3),
@@ -191,7 +192,7 @@ async def _post(box: Box, bodies: Sequence[bytes]) -> tuple[list[float], str]:
     return seconds, min(made)
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float]) -> dict[str, float]:
     """Return the median and the 99th percentile."""
     cuts = statistics.quantiles(values, n=100)
     return {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)}

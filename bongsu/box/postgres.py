@@ -41,6 +41,10 @@ class EmbeddedPostgres:
         """The process id of the postmaster."""
         return int(self._server.get_pid())
 
+    def is_made(self) -> bool:
+        """Return whether there is data."""
+        return (self.directory / "PG_VERSION").exists()
+
     def runs(self) -> bool:
         """Return whether a server has this data open, as far as its file tells."""
         return (self.directory / "postmaster.pid").exists()

@@ -7,6 +7,7 @@ import importlib
 import json
 import signal
 import sys
+import tempfile
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -356,6 +357,27 @@ def bench_fill(
     where = data.expanduser().resolve() if data is not None else None
     figures = asyncio.run(bench(messages, weeks=weeks, data=where, database_url=database_url))
     typer.echo(json.dumps(figures, ensure_ascii=False, indent=2))
+
+
+@bench_app.command("ledger")
+def bench_ledger(
+    *,
+    messages: Annotated[
+        int, typer.Option(min=100, help="how many the large ledger has; each takes 4.5 kB")
+    ] = 1_000_000,
+    against: Annotated[int, typer.Option(min=100, help="how many the small one has")] = 10_000,
+    weeks: Annotated[int, typer.Option(min=1, max=200, help="over how many weeks they are spread")] = 8,
+    sent: Annotated[int, typer.Option(min=100, help="events that are sent through each, a round")] = 3000,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="how often, in turn")] = 5,
+    data: Annotated[Path | None, typer.Option(help="keep both ledgers here, or use those that are")] = None,
+) -> None:
+    """Compare a large ledger with a small one: throughput, explaining a message, the heatmap, disk."""
+    from bongsu.bench.ledger import bench  # noqa: PLC0415 - it takes a while to import
+
+    with tempfile.TemporaryDirectory(prefix="bongsu-ledger-") as forgotten:
+        where = (data or Path(forgotten)).expanduser().resolve()
+        work = bench((against, messages), weeks=weeks, messages=sent, rounds=rounds, directory=where)
+        typer.echo(json.dumps(asyncio.run(work), ensure_ascii=False, indent=2))
 
 
 def main() -> None:
