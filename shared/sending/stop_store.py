@@ -33,9 +33,8 @@ _PROBE = text("""
     UPDATE stops SET probes = probes + 1, probe_at = :next
     WHERE (scope, dealer, name) = (:scope, :dealer, :name) AND probe_at <= :now
 """)
-# A number that the planner knows: for an unknown one it reads weeks by their order, held messages or not.
-RELEASED = 1000
-_RELEASE = text(f"""
+# Its limit is written into it: for one that the planner does not know it may read weeks in their order, held or not.
+_RELEASE = """
     WITH free AS (
         SELECT id FROM messages m
         WHERE held_by IS NOT NULL AND held_by NOT LIKE 'approval/%' AND NOT EXISTS (
@@ -43,10 +42,10 @@ _RELEASE = text(f"""
             WHERE s.since IS NOT NULL AND s.dealer = ANY(CAST(:dealers AS text[]))
               AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
         )
-        ORDER BY id LIMIT {RELEASED} FOR UPDATE SKIP LOCKED
+        ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
     UPDATE messages m SET due_at = :now, held_by = NULL FROM free WHERE m.id = free.id
-""")  # noqa: S608 - put together from constants
+"""
 _RELEASE_ONE = text("""
     WITH one AS (SELECT id FROM messages WHERE held_by = :key ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
     UPDATE messages m SET due_at = :now, held_by = NULL FROM one WHERE m.id = one.id
@@ -114,12 +113,15 @@ async def held(connection: AsyncConnection) -> dict[str, int]:
     return {row.held_by: row.n for row in await connection.execute(_HELD)}
 
 
-async def release(connection: AsyncConnection, dealers: Collection[str], *, now: datetime, world_now: datetime) -> int:
-    """Let go up to ``RELEASED`` held messages whose stop is over, and one of each stop whose probe is due.
+async def release(
+    connection: AsyncConnection, dealers: Collection[str], *, now: datetime, world_now: datetime, limit: int = 1000
+) -> int:
+    """Let go up to ``limit`` held messages whose stop is over, and one of each stop whose probe is due.
 
     A stop of a dealer that is not among ``dealers``, the configured ones, is over: nobody could probe it.
     """
-    freed = (await connection.execute(_RELEASE, {"now": now, "dealers": list(dealers)})).rowcount
+    released = await connection.execute(text(_RELEASE.format(limit=limit)), {"now": now, "dealers": list(dealers)})
+    freed = released.rowcount
     for stop in (await load_stops(connection)).values():
         if stop.is_open and stop.probe_at is not None and stop.probe_at <= world_now:
             await connection.execute(_RELEASE_ONE, {"key": str(stop.key), "now": now})

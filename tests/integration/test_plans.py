@@ -253,6 +253,11 @@ async def missing_receipts(on: Explained) -> None:
     await pace_store.ask_sooner(on.connection, key, until=later, now=NOW, again=NOW, limit=10)
 
 
+async def event_seen_before(on: Explained) -> None:
+    driver: Any = (await on.connection.get_raw_connection()).driver_connection
+    assert await find_earlier(driver, None, on.rows.key)
+
+
 async def reading(on: Explained, topic: str) -> None:
     for setting in filter(None, map(str.strip, _SESSION.split(";"))):
         await on.connection.execute(text(setting))
@@ -270,7 +275,7 @@ PROBED: dict[str, Callable[[Explained], Awaitable[object]]] = {
     "the ledger's end, every change": lambda on: reading(on, DELIVERY),
     "the ledger's end, jobs": lambda on: reading(on, SEND_JOBS["normal"]),  # type: ignore[index]  # a StrEnum
     "the oldest change that is not counted": lambda on: queries.oldest_uncounted(on.connection),
-    "an event that was seen": lambda on: find_earlier(on.connection, None, on.rows.key),
+    "an event that was seen": event_seen_before,
     "explaining one message": lambda on: read_story(on.connection, on.rows.message),
     "the newest messages": lambda on: read_page(on.connection, before=None, limit=20),
 }
