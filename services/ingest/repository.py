@@ -14,7 +14,7 @@ import msgspec
 
 from shared.contracts.states import Channel, Lane, MessageState
 from shared.ids import MessageId, PersonId, bucket_of
-from shared.ledger.repository import LEDGER_CHANNEL, TRANSITION_COLUMNS
+from shared.ledger.repository import LEDGER_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -111,24 +111,52 @@ class KeyReused:
 
 Outcome = Stored | Replayed | KeyReused
 
-# Rings for the readers of the ledger too: they hear it when the transaction commits.
-_TAKE_KEYS = """
+# One statement for a group: each round trip costs as much as ten events. What a key was taken for is written in the
+# order in which it stands, and the readers of the ledger hear of it at commit.
+_WRITE = """
     WITH claimed AS (
         INSERT INTO idempotency_keys (key, request, response, created_at)
-        SELECT key, request, response, $4
-        FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS c (key, request, response)
+        SELECT key, request, response, $1
+        FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS c (key, request, response)
         ORDER BY key
         ON CONFLICT DO NOTHING RETURNING key
     ), taken AS (
         INSERT INTO event_keys (key, event_id)
-        SELECT key, event_id FROM unnest($5::bytea[], $6::uuid[], $7::bytea[]) AS c (key, event_id, claim)
+        SELECT key, id FROM unnest($5::bytea[], $6::uuid[], $7::bytea[]) AS e (key, id, claim)
         WHERE claim IS NULL OR claim IN (SELECT key FROM claimed)
         ORDER BY key
-        ON CONFLICT DO NOTHING RETURNING key
-    ), rung AS (SELECT pg_notify($8, ''))
+        ON CONFLICT DO NOTHING RETURNING key, event_id
+    ), events_made AS (
+        INSERT INTO events (id, source, source_id, type, profile, received_at, personal)
+        SELECT * FROM unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[],
+                             $14::bytea[]) AS e (id)
+        WHERE id IN (SELECT event_id FROM taken)
+    ), made AS (
+        SELECT * FROM unnest($15::uuid[], $16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::int[], $21::text[],
+                             $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
+                             $29::timestamptz[], $30::timestamptz[], $31::bytea[], $32::timestamptz[], $33::smallint[],
+                             $34::text[])
+             WITH ORDINALITY
+             AS m (id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane, category,
+                   fallback, state, channel, dealer, due_at, deadline, personal, at, bucket, why, n)
+        WHERE event_id IN (SELECT event_id FROM taken)
+    ), messages_made AS (
+        INSERT INTO messages (id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane,
+                              category, fallback, state, seq, channel, dealer, due_at, deadline, personal)
+        SELECT id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane,
+               category, fallback, state, 1, channel, dealer, due_at, deadline, personal
+        FROM made
+    ), transitions_made AS (
+        INSERT INTO transitions (message_id, seq, at, bucket, lane, state, channel, dealer, detail)
+        SELECT id, 1, at, bucket, lane, state, channel, dealer, why::jsonb FROM made ORDER BY n
+    ), rung AS (SELECT pg_notify($35, ''))
     SELECT true AS of_event, key FROM taken
     UNION ALL SELECT false, key FROM claimed
     UNION ALL SELECT NULL, NULL FROM rung
+"""
+_CLAIM = """
+    INSERT INTO idempotency_keys (key, request, response, created_at) VALUES ($1, $2, '', $3)
+    ON CONFLICT DO NOTHING RETURNING key
 """
 _CLAIMED = "SELECT key, request, response FROM idempotency_keys WHERE key = ANY($1::bytea[])"
 _ANSWER_CLAIMS = """
@@ -136,34 +164,27 @@ _ANSWER_CLAIMS = """
     FROM unnest($1::bytea[], $2::bytea[]) AS c (key, response)
     WHERE i.key = c.key
 """
-_TAKE_EVENT_KEYS = """
-    INSERT INTO event_keys (key, event_id)
-    SELECT key, event_id FROM unnest($1::bytea[], $2::uuid[]) AS c (key, event_id)
-    ORDER BY key
-    ON CONFLICT DO NOTHING RETURNING key
-"""
 _SEEN = "SELECT key, event_id FROM event_keys WHERE key = ANY($1::bytea[])"
 _MESSAGES_OF = "SELECT id, event_id, rule, state FROM messages WHERE event_id = ANY($1::uuid[]) ORDER BY id"
 
-_EVENT_COLUMNS = ("id", "source", "source_id", "type", "profile", "received_at", "personal")
-_MESSAGE_COLUMNS = (
-    "id", "event_id", "person_id", "profile", "rule", "rule_revision", "template", "template_revision", "lane",
-    "category", "fallback", "state", "seq", "channel", "dealer", "due_at", "deadline", "personal",
-)  # fmt: skip
+_EVENT_FIELDS, _MESSAGE_FIELDS = 7, 20
 
 
 async def write(connection: Connection, group: Sequence[Submission], *, now: datetime) -> list[Outcome]:
-    """Write a group of events and their messages; return what became of each, in order.
+    """Write a group of events and their messages, within a transaction; return what became of each, in order.
 
     Keys are taken in their own order, first all idempotency keys, then all event keys, so that two groups which share
     some wait for each other and never deadlock. One who waits sees what the other committed.
     """
-    taken, outcomes = await _take_keys(connection, group, now)
+    taken, outcomes = await _take(connection, group, now)
     rest = [each for n, each in enumerate(group) if n not in outcomes]
-    owners = await _owners(connection, rest, taken)
-    fresh = [each for each in rest if owners[each.key] == each.event_id]
-    await _insert(connection, fresh)
-    made = {each.event_id: _refs(each) for each in fresh}
+    owners = {each.key: each.event_id for each in reversed(rest) if each.key in taken}
+    owners |= await _seen(connection, {each.key for each in rest} - owners.keys())
+    if left := [msgspec.structs.replace(each, claim=None) for each in rest if each.key not in owners]:
+        # Passed over with a request before it in the group, whose idempotency key was used; that stands in no way now.
+        await _take(connection, left, now)
+        owners |= await _seen(connection, {each.key for each in left})
+    made = {each.event_id: _refs(each) for each in rest if owners[each.key] == each.event_id}
     made |= await _messages_of(connection, set(owners.values()) - made.keys())
     corrected: dict[bytes, bytes] = {}
     for n, each in enumerate(group):
@@ -187,9 +208,9 @@ async def find_earlier(connection: Connection, claim: Claim | None, key: bytes |
     return None if key is None else (await find_stored(connection, [key])).get(key)
 
 
-async def find_stored(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, Stored]:
+async def find_stored(connection: Connection, keys: Collection[bytes]) -> dict[bytes, Stored]:
     """Return the answers to those events of ``keys`` that were accepted before."""
-    owners = {row["key"]: row["event_id"] for row in await connection.fetch(_SEEN, keys)}
+    owners = await _seen(connection, keys)
     messages = await _messages_of(connection, set(owners.values()))
     return {
         key: Stored(_encode(Answer(owner, duplicate=True, messages=messages[owner])), duplicate=True)
@@ -202,8 +223,7 @@ async def claim_batch(connection: Connection, claim: Claim, *, now: datetime) ->
 
     A batch that was cut off has no answer: it goes on, and its events are known by their own keys.
     """
-    rows = await connection.fetch(_TAKE_KEYS, [claim.key], [claim.request], [b""], now, [], [], [], LEDGER_CHANNEL)
-    if any(row["key"] == claim.key for row in rows):
+    if await connection.fetch(_CLAIM, claim.key, claim.request, now):
         return None
     (row,) = await connection.fetch(_CLAIMED, [claim.key])
     earlier = _replay(claim, row["request"], row["response"])
@@ -215,12 +235,12 @@ async def answer_batch(connection: Connection, claim: Claim, response: bytes) ->
     await connection.execute(_ANSWER_CLAIMS, [claim.key], [response])
 
 
-async def _take_keys(
+async def _take(
     connection: Connection, group: Sequence[Submission], now: datetime
 ) -> tuple[set[bytes], dict[int, Outcome]]:
-    """Take the keys of ``group``, both kinds; return its event keys that nobody had, and what was answered before.
+    """Write those of ``group`` whose keys nobody had; return their event keys, and what was answered before.
 
-    An idempotency key is taken with the answer to come. Where it was taken before, its event's key is left alone.
+    An idempotency key is taken with the answer to come. Where it was taken before, its event is left alone.
     """
     claims: dict[bytes, Submission] = {}
     events: dict[bytes, Submission] = {}
@@ -229,14 +249,16 @@ async def _take_keys(
         if each.claim:
             claims.setdefault(each.claim.key, each)
     rows = await connection.fetch(
-        _TAKE_KEYS,
+        _WRITE,
+        now,
         list(claims),
         [each.claim.request for each in claims.values() if each.claim],
         [_encode(Answer(each.event_id, duplicate=False, messages=_refs(each))) for each in claims.values()],
-        now,
         list(events),
         [each.event_id for each in events.values()],
         [each.claim.key if each.claim else None for each in events.values()],
+        *_columns([_event(each) for each in events.values()], _EVENT_FIELDS),
+        *_columns([_message(each, m) for each in events.values() for m in each.messages], _MESSAGE_FIELDS),
         LEDGER_CHANNEL,
     )
     taken = {row["key"] for row in rows if row["of_event"]}
@@ -256,40 +278,33 @@ def _replay(claim: Claim, request: bytes, response: bytes) -> Replayed | KeyReus
     return Replayed(response) if request == claim.request else KeyReused()
 
 
-async def _owners(connection: Connection, rest: Sequence[Submission], taken: Collection[bytes]) -> dict[bytes, UUID]:
-    """Return which event has each key of ``rest``: ours where it is of ``taken``, else an earlier one."""
-    first: dict[bytes, UUID] = {}
-    for each in rest:
-        first.setdefault(each.key, each.event_id)
-    owners = {key: event for key, event in first.items() if key in taken}
-    if left := {key: event for key, event in first.items() if key not in taken}:
-        # Nearly always duplicates; but one may have been left alone for the sake of another request's idempotency key.
-        rows = await connection.fetch(_TAKE_EVENT_KEYS, list(left), list(left.values()))
-        owners |= {row["key"]: left[row["key"]] for row in rows}
-    if seen := [key for key in first if key not in owners]:
-        owners |= {row["key"]: row["event_id"] for row in await connection.fetch(_SEEN, seen)}
-    return owners
+async def _seen(connection: Connection, keys: Collection[bytes]) -> dict[bytes, UUID]:
+    """Return which event has each of ``keys`` that is taken."""
+    if not keys:
+        return {}
+    return {row["key"]: row["event_id"] for row in await connection.fetch(_SEEN, list(keys))}
 
 
-async def _insert(connection: Connection, fresh: Sequence[Submission]) -> None:
-    if not fresh:
-        return
-    events = [
-        (each.event_id, each.source, each.source_id, each.type, each.profile, each.received_at, each.personal)
-        for each in fresh
-    ]
-    await connection.copy_records_to_table("events", records=events, columns=_EVENT_COLUMNS)
-    messages = [_message(each.event_id, message) for each in fresh for message in each.messages]
-    if messages:
-        await connection.copy_records_to_table("messages", records=messages, columns=_MESSAGE_COLUMNS)
-        rows = [_transition(message, each.received_at) for each in fresh for message in each.messages]
-        await connection.copy_records_to_table("transitions", records=rows, columns=TRANSITION_COLUMNS)
+def _columns(rows: Sequence[tuple[Any, ...]], fields: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) or [()] * fields
 
 
-def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
+def _event(event: Submission) -> tuple[Any, ...]:
+    return (
+        event.event_id,
+        event.source,
+        event.source_id,
+        event.type,
+        event.profile,
+        event.received_at,
+        event.personal,
+    )
+
+
+def _message(event: Submission, message: NewMessage) -> tuple[Any, ...]:
     return (
         message.id,
-        event_id,
+        event.event_id,
         message.person_id,
         message.profile,
         message.rule,
@@ -300,20 +315,15 @@ def _message(event_id: UUID, message: NewMessage) -> tuple[Any, ...]:
         message.category,
         message.fallback,
         message.state,
-        1,
         message.channel,
         message.dealer,
         message.due_at,
         message.deadline,
         message.personal,
+        event.received_at,
+        bucket_of(message.person_id),
+        message.why,
     )
-
-
-def _transition(message: NewMessage, at: datetime) -> tuple[Any, ...]:
-    return (
-        message.id, 1, at, bucket_of(message.person_id), message.lane, None, message.state, False, None, None,
-        message.channel, message.dealer, None, None, None, None, 0, None, message.why,
-    )  # fmt: skip
 
 
 def _refs(submission: Submission) -> list[MessageRef]:
