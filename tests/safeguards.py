@@ -103,9 +103,25 @@ CLAIM = (
         "last check: hours of rest",
         "a job that waited goes out at night",
         SENDER,
-        "        opens = next_allowed(book.now, message.category, profile)\n",
-        "        opens = book.now\n",
+        "    opens = next_allowed(book.now, message.category, profile)\n",
+        "    opens = book.now\n",
         "tests/unit/sending/test_claim.py",
+    ),
+    _one(
+        "last check: order",
+        "a message overtakes an earlier one to the same person",
+        SENDER,
+        "order.holds(message, book, leaving, held)",
+        "False",
+        f"{SENDING}/test_order.py",
+    ),
+    _one(
+        "what the bus lost",
+        "a message whose job was lost waits for ever",
+        "services/dispatcher/repository.py",
+        "AND state IN ('queued', 'failed')",
+        "AND false",
+        f"{SENDING}/test_survival.py::test_what_the_bus_lost_ends_after_its_deadline",
     ),
     _one(
         "last check: after the locks",
@@ -119,10 +135,8 @@ CLAIM = (
         "last check: deadline",
         "an order confirmation goes out a day late",
         (
-            Change(SENDER, "        if book.now >= message.deadline:\n", "        if False:\n"),
-            Change(
-                SENDER, "        if opens >= message.deadline:\n", "        if opens > book.now >= message.deadline:\n"
-            ),
+            Change(SENDER, "    if book.now >= message.deadline:\n", "    if False:\n"),
+            Change(SENDER, "    if opens >= message.deadline:\n", "    if opens > book.now >= message.deadline:\n"),
         ),
         ("tests/unit/sending/test_claim.py",),
     ),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from services.dispatcher.api import ReceiptApi, warn_of_open_doors
-from services.dispatcher.handlers import LetGo, LetGoApproved, QueueDue, SendJobs
+from services.dispatcher.handlers import EndForgotten, LetGo, LetGoApproved, QueueDue, SendJobs
 from services.dispatcher.settings import Settings
 from shared.bus import consume
 from shared.bus.kafka import KafkaProducer
@@ -99,6 +99,11 @@ def _chores(
     chore = partial(repeat, stopping=stopping)
     return [
         chore(QueueDue(sender.engine, sender.clock), every_seconds=0.2, turn=partial(health.turn, "due")),
+        chore(
+            EndForgotten(sender.engine, sender.clock),
+            every_seconds=60.0,
+            turn=lambda: None,  # turns too seldom to tell whether it lives
+        ),
         chore(LetGo(sender), every_seconds=0.5, turn=partial(health.turn, "stops")),
         chore(LetGoApproved(sender), every_seconds=2.0, turn=partial(health.turn, "approvals")),
         chore(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.dispatcher import telemetry
 from services.dispatcher.domain import Due, when_due
-from services.dispatcher.repository import due_messages, is_alone
+from services.dispatcher.repository import due_messages, forgotten_messages, is_alone
 from shared.bus import Received
 from shared.clock import Clock
 from shared.contracts.jobs import SendJob
@@ -18,6 +20,9 @@ from shared.copies.store import release_approved
 from shared.ledger.repository import load, save
 from shared.sending.sender import Job, Sender
 from shared.sending.stop_store import load_stops, release
+
+GRACE = timedelta(minutes=10)
+"""world time"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,34 @@ class QueueDue:
                 telemetry.DUE.labels(outcome).inc()
             await save(connection, book)
         return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class EndForgotten:
+    """Ends messages whose job or failure was lost on the bus (promise P1): nobody has them in hand any more.
+
+    While one might still come its message is left alone: until ``GRACE`` after the deadline.
+    """
+
+    engine: AsyncEngine
+    clock: Clock
+
+    async def __call__(self, limit: int = 500) -> int:
+        """End up to ``limit``; return how many."""
+        now = self.clock.now()
+        async with self.engine.begin() as connection:
+            before = now - self.clock.stretch(GRACE)
+            book = await load(connection, await forgotten_messages(connection, before=before, limit=limit), now=now)
+            for message in book.messages.values():
+                structlog.get_logger().error("message.forgotten", message_id=str(message.id), state=message.state)
+                telemetry.FORGOTTEN.inc()
+                if message.state is MessageState.QUEUED:
+                    book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail={"why": "forgotten"})
+                else:
+                    why = {"no_fallback": "forgotten"}
+                    book.move(message, MessageState.FAILED, final=True, reason=message.reason, detail=why)
+            await save(connection, book)
+        return len(book.messages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('bongsu.' || CAST(:chore AS text), 0))")
 _DUE = text("SELECT id FROM messages WHERE due_at <= :now ORDER BY due_at, id LIMIT :n FOR UPDATE SKIP LOCKED")
 
+_FORGOTTEN = text("""
+    SELECT id FROM messages WHERE NOT final AND deadline < :before AND state IN ('queued', 'failed')
+    LIMIT :n FOR UPDATE SKIP LOCKED
+""")
+
 
 async def is_alone(connection: AsyncConnection, chore: str) -> bool:
     """Return whether no other replica is at ``chore``, and keep it so until this transaction ends.
@@ -31,4 +36,10 @@ async def due_messages(connection: AsyncConnection, *, now: datetime, limit: int
     Of those due at one moment, as when hours of rest end, the oldest goes first (promise P7).
     """
     rows = await connection.execute(_DUE, {"now": now, "n": limit})
+    return [MessageId(row.id) for row in rows]
+
+
+async def forgotten_messages(connection: AsyncConnection, *, before: datetime, limit: int) -> list[MessageId]:
+    """Return and lock messages that still wait for somebody, though their deadline passed ``before`` then."""
+    rows = await connection.execute(_FORGOTTEN, {"before": before, "n": limit})
     return [MessageId(row.id) for row in rows]

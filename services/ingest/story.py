@@ -52,6 +52,7 @@ _WAITS = {
     "delay": "its rule sends it after a delay",
     "hours": "its rule sends it within certain hours of the day",
     "quiet_hours": "of hours of rest, in which nobody is disturbed",
+    "order": "an earlier message to the same person goes first",
 }
 
 _STOPPED = {
@@ -65,6 +66,7 @@ _STOPPED = {
 _NO_FALLBACK = {
     "profile_without_text": "the profile has no SMS sender number",
     "unknown_profile": "the profile is not configured any more",
+    "forgotten": "what should have decided on it was lost",
 }
 
 
@@ -288,6 +290,9 @@ _TELLERS: dict[str, Callable[[Step], str]] = {
     ),
     MessageState.DELIVERED: lambda s: f"{_attempt(s)} was delivered, as was learnt at {in_seoul(s.at)}{_code(s)}.",
     MessageState.FAILED: _failed,
-    MessageState.EXPIRED: lambda s: f"It expired at {in_seoul(s.at)}: {reason_in_words('expired')}.",
+    MessageState.EXPIRED: lambda s: (
+        f"It expired at {in_seoul(s.at)}: {reason_in_words('expired')}."
+        + (" What should have sent it was lost." if s.detail.get("why") == "forgotten" else "")
+    ),
     MessageState.CANCELLED: lambda s: f"It was cancelled at {in_seoul(s.at)}, before it was sent.",
 }

@@ -92,6 +92,11 @@ def approval_of(profile: str, template: str) -> str:
     return f"{_APPROVAL}{profile}/{template}"
 
 
+def is_approval(held_by: str) -> bool:
+    """Return whether what is ``held_by`` that waits for an approval."""
+    return held_by.startswith(_APPROVAL)
+
+
 def granted(held_by: Iterable[str], profiles: Mapping[str, Profile], closed: Closed) -> list[str]:
     """Return which of these holds (``approval_of``) are over; so is one for a profile that is gone."""
     over = []

@@ -57,6 +57,7 @@ from shared.sending import telemetry
 from shared.sending.cases import case_of
 from shared.sending.images import NOTHING_NAMED, Named, Wanted, brings_brand, may_bring_images, trouble_with, wanted_by
 from shared.sending.limits import Limits, Taken
+from shared.sending.order import AGAIN_AFTER, IN_ORDER, SOON, Order, load_ahead
 from shared.sending.policy import (
     Await,
     Case,
@@ -199,7 +200,11 @@ class Sender:
                 if message.channel is Channel.MMS
                 and isinstance(trouble_with(self._images_of(message, message.channel), named), Refused)
             }
-            claimed = claim(book, jobs, self.config, gate, handle=handle, check_at=lease, imageless=imageless)
+            ahead = await load_ahead(connection, book.messages.values())
+            order = Order(
+                ahead, soon=book.now + self.clock.stretch(SOON), again=book.now + self.clock.stretch(AGAIN_AFTER)
+            )
+            claimed = claim(book, jobs, self.config, gate, order, handle=handle, check_at=lease, imageless=imageless)
             await save(connection, book)
             await self._load_templates(connection, _keys_of(claimed))
         telemetry.CLAIMED.inc(len(claimed))
@@ -466,6 +471,7 @@ def claim(
     jobs: Sequence[Job],
     config: Config,
     gate: Gate,
+    order: Order = IN_ORDER,
     *,
     handle: str | None,
     check_at: datetime,
@@ -477,37 +483,51 @@ def claim(
     deadline expires; one in its hours of rest is scheduled for their end; one whose profile is not configured any more,
     or a text whose dealer is not, has failed; one whose route is gone takes another; one that a stop bars goes to
     another dealer, or is held until the stop is over; one whose images the dealer refused (``imageless``) goes as an
-    LMS.
+    LMS; one that an earlier message of its person goes before (``order``) waits a moment.
     """
     claimed: list[tuple[Attempt, Message]] = []
+    leaving: set[MessageId] = set()
+    held = gate.held
     for job in jobs:
         message = book.messages.get(job.message_id)
         if message is None or message.state is not MessageState.QUEUED or message.seq != job.seq:
             continue
-        if book.now >= message.deadline:
-            book.move(message, MessageState.EXPIRED, final=True, reason="expired")
+        profile = _may_go(book, message, config)
+        if profile is None:
             continue
-        profile = config.profiles.get(message.profile)
-        if profile is None or (message.channel.is_text and message.dealer not in config.dealers):
-            last = message.fallback == "none" or message.channel.is_text
-            why = {"why": "not_configured"}
-            book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
-            continue
-        opens = next_allowed(book.now, message.category, profile)
-        if opens >= message.deadline:
-            why = {"why": "quiet_hours"}
-            book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail=why)
-        elif opens > book.now:
-            book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
-        elif message.id in imageless:
+        if message.id in imageless:
             book.turn_to(message, Channel.LMS, message.dealer, detail={"images": "refused"})
         elif (detour := gate.detour(message, profile)) is not None:
             _go_round(book, message, detour, is_gone=profile.route(message.dealer) is None)
         elif (stop := gate.bars(message)) is not None:
             _turn_away(book, message, profile, stop, gate)
+        elif order.holds(message, book, leaving, held):
+            book.move(message, MessageState.SCHEDULED, due_at=order.again, detail={"why": "order"})
         else:
             claimed.append((book.open_attempt(message, handle=handle, check_at=check_at), message))
+            leaving.add(message.id)
     return claimed
+
+
+def _may_go(book: Book, message: Message, config: Config) -> Profile | None:
+    """Return the profile of ``message`` if it may go at this hour; if not, put it off or end it, and return None."""
+    if book.now >= message.deadline:
+        book.move(message, MessageState.EXPIRED, final=True, reason="expired")
+        return None
+    profile = config.profiles.get(message.profile)
+    if profile is None or (message.channel.is_text and message.dealer not in config.dealers):
+        last = message.fallback == "none" or message.channel.is_text
+        why = {"why": "not_configured"}
+        book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
+        return None
+    opens = next_allowed(book.now, message.category, profile)
+    if opens >= message.deadline:
+        book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail={"why": "quiet_hours"})
+        return None
+    if opens > book.now:
+        book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
+        return None
+    return profile
 
 
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:

@@ -228,6 +228,11 @@ class Gate:
     probes: set[StopKey] = field(default_factory=set)
     closed: Closed = NOTHING_CLOSED
 
+    @property
+    def held(self) -> set[str]:
+        """What holds messages just now, as their ``held_by`` says it."""
+        return {str(key) for key, stop in self.stops.items() if stop.is_open}
+
     def detour(self, message: Message, profile: Profile) -> MoveTo | Hold | None:
         """Return how ``message`` gets round a route that is gone or closed to its template; None where it is open.
 

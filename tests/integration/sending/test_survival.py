@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.dispatcher.handlers import LetGo, QueueDue
+from services.dispatcher.handlers import EndForgotten, LetGo, QueueDue
 from services.dispatcher.repository import due_messages, is_alone
 from services.fallback.handlers import DecideFallback
 from shared.config import Config
@@ -279,3 +279,18 @@ async def test_waits_for_a_gateway_are_the_worlds_however_fast_the_clock(world: 
     await world.reconciler()
     row = await world.message(job.message_id)
     assert (row["state"], row["due_at"] - world.clock.now()) == ("scheduled", timedelta(seconds=750))
+
+
+async def test_what_the_bus_lost_ends_after_its_deadline(world: World, insert: Insert) -> None:
+    [jobless] = await insert()
+    [undecided] = await insert(state="failed", reason="not_kakao_user")
+    [sleeping] = await insert(state="scheduled", due_at=world.clock.now() + timedelta(days=3))
+    sweep = EndForgotten(world.engine, world.clock)
+    deadline = (await world.message(jobless))["deadline"]
+    world.clock.time = deadline + timedelta(minutes=9)
+    assert await sweep() == 0  # it may yet come
+    world.clock.pass_(minutes=2)
+    assert await sweep() == 2
+    assert await sweep() == 0
+    rows = [await world.message(each) for each in (jobless, undecided, sleeping)]
+    assert [(row["state"], row["final"]) for row in rows] == [("expired", True), ("failed", True), ("scheduled", False)]
