@@ -22,7 +22,7 @@ PARENTS = ("events", "messages", "attempts", "transitions", "receipts")
 
 # Why these: docs/adr/0013.
 _EARLY = "autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05"
-_ONCE = "autovacuum_freeze_min_age = 0, autovacuum_vacuum_insert_scale_factor = 0.2"
+_ONCE = "autovacuum_freeze_min_age = 0"
 _STORAGE = {
     "events": _ONCE,
     "messages": f"fillfactor = 60, {_EARLY}",
