@@ -573,7 +573,33 @@ AROUND = (
         INGEST,
         "        WHERE event_id IN (SELECT event_id FROM taken)\n",
         "",
-        "tests/integration/ingest/test_intake.py::test_the_same_event_many_times_at_once_makes_one_message",
+        "tests/integration/ingest/test_intake.py::test_the_same_event_again_answers_with_the_first_messages",
+    ),
+    _one(
+        "a batch is written in its order",
+        "the groups of a batch are written at once",
+        "services/ingest/handlers.py",
+        """            for start in range(0, len(submissions), _TOGETHER):
+                group = submissions[start : start + _TOGETHER]
+                outcomes = await self.groups.submit_together([each for _, each in group])
+                answers |= {n: _of_batch(outcome) for (n, _), outcome in zip(group, outcomes, strict=True)}
+""",
+        """            waits = []
+            for start in reversed(range(0, len(submissions), _TOGETHER)):
+                group = submissions[start : start + _TOGETHER]
+                waits.append((group, asyncio.ensure_future(self.groups.submit_together([each for _, each in group]))))
+            for group, wait in waits:
+                answers |= {n: _of_batch(outcome) for (n, _), outcome in zip(group, await wait, strict=True)}
+""",
+        "tests/e2e/test_batches.py::test_messages_to_one_person_stand_in_the_order_of_their_events",
+    ),
+    _one(
+        "a body comes at a least pace",
+        "a client that trickles keeps its place",
+        "shared/http/body.py",
+        "            async with asyncio.timeout(min(left, bodies.grace_seconds)):",
+        "            async with asyncio.timeout(bodies.grace_seconds if left else None):",
+        "tests/unit/http/test_body.py::test_one_that_trickles_is_let_go_and_a_far_one_is_not",
     ),
     _one(
         "an Idempotency-Key replays its answer",
