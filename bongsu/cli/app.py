@@ -380,6 +380,19 @@ def bench_ledger(
         typer.echo(json.dumps(asyncio.run(work), ensure_ascii=False, indent=2))
 
 
+@bench_app.command("limit")
+def bench_limit(
+    *,
+    seconds: Annotated[float, typer.Option(min=2, max=600, help="for each rate")] = 60,
+    rates: Annotated[str, typer.Option(help="messages a second")] = "200,1000,5000",
+) -> None:
+    """Keep a limit while workers die and join: windows exceeded, use, what codes wait, CPU of the limiter."""
+    from bongsu.bench.limit import bench  # noqa: PLC0415 - it takes a while to import
+
+    found = asyncio.run(bench([int(rate) for rate in rates.split(",")], seconds))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
 def main() -> None:
     """Run the command line."""
     errors.run(app)

@@ -205,6 +205,8 @@ class Capabilities:
     schedules: bool = False
     """a message can be reserved at the dealer; bongsu never does, since its own hours are checked last"""
     uploads: frozenset[ImageUse] = frozenset()
+    prepares: bool = False
+    """``send`` makes all ready, and awaits ``leaving.leave`` right before the request by which messages leave"""
     fallback_off: bool = True
     """the dealer's own failover is switched off by our request, or needs one to be on"""
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared import config
 from shared.contracts.states import Channel, Lane
+from shared.dealers.leaving import gate
 from shared.sending.admission import Ask, Book, Granted, NotYet, admit, book_grant, take_place
 from shared.sending.limit_log import RANK, Ended
 from shared.sending.limit_rules import floors_of, rules_of
@@ -55,16 +56,26 @@ class Taken:
     over: float | None = None
 
     @asynccontextmanager
-    async def calling(self) -> AsyncIterator[None]:
-        """Wait until the call may be made; it is made within the block."""
+    async def calling(self, *, prepares: bool = False) -> AsyncIterator[None]:
+        """Wait until the call may be made; it is made within the block.
+
+        ``prepares``: whoever calls waits by itself, in ``leaving.leave``, when all is ready.
+        """
+        if not prepares:
+            await self._opening()
+        try:
+            with gate(self._opening):
+                yield
+        finally:
+            self.over = time.monotonic()
+
+    async def _opening(self) -> None:
+        if self.began is not None:
+            return
         self.ready = time.monotonic()
         if (early := self.opens - self.ready) > 0:
             await asyncio.sleep(early)
-        self.began = time.monotonic() if self.began is None else self.began
-        try:
-            yield
-        finally:
-            self.over = time.monotonic()
+        self.began = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class _Told:
     def ended(self, reading: Reading) -> Ended:
         """Return it in the row's time, rather too late than too early."""
         taken, used = self.taken, self.taken.used
-        if taken.began is None or taken.over is None:
+        if taken.over is None:
             return Ended(RANK[self.lane], 0, 0, self.at, self.at, None)
         return Ended(
             rank=RANK[self.lane],
@@ -89,7 +100,7 @@ class _Told:
             requests=(used if self.one_by_one else 1) if used else 0,
             at=self.at,
             end=taken.over + reading.high,
-            duration=taken.over - taken.began if taken.answered else None,
+            duration=taken.over - taken.began if taken.answered and taken.began is not None else None,
         )
 
 

@@ -272,7 +272,7 @@ class Sender:
             wave = 0 if handle is not None else before[message.person_id]
             waves.setdefault(wave, []).append((n, rendered))
             before[message.person_id] += 1
-        async with taken.calling():
+        async with taken.calling(prepares=dealer.capabilities.prepares):
             for _, some in sorted(waves.items()):
                 if self.clock.now() >= latest:
                     slept = NotTaken("dealer_unavailable", detail="the sender slept past its lease")

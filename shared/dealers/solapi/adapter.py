@@ -40,6 +40,7 @@ from shared.dealers.base import (
     Uploaded,
 )
 from shared.dealers.codes import CodeTable, Meaning, load_table
+from shared.dealers.leaving import leave
 from shared.dealers.printable import printable
 from shared.dealers.solapi import wire
 from shared.dealers.solapi.check import check_channels, check_numbers
@@ -95,6 +96,7 @@ def capabilities(batch: int, push: Push) -> Capabilities:
         },
         alimtalk_characters=ALIMTALK_CHARACTERS,
         mms_images=1,
+        prepares=True,
         cancels=True,
         schedules=True,
         uploads=frozenset(ImageUse),
@@ -242,6 +244,7 @@ class Solapi(Dealer):
         it) and did its work the first time. Whatever does not plainly say that nothing was sent is ambiguous,
         and costs one lookup.
         """
+        await leave()
         outcome = await self._gateway.call("POST", *_GROUPS, handle, "send", body=b"{}")
         match outcome:
             case Lost(detail):
