@@ -71,6 +71,11 @@ class Limits(Allowed):
     )
     batch: int = Field(default=1000, ge=1, description="recipients in one call, at most")
 
+    @property
+    def is_per_profile(self) -> bool:
+        """Whether the dealer limits each profile besides the account."""
+        return self.per_profile != Allowed()
+
     @model_validator(mode="after")
     def _everything_fits(self) -> Limits:
         largest = max(self.counts_as.values(), default=1)

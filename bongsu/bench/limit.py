@@ -47,7 +47,7 @@ WORKERS = 3
 SENDERS = 5
 """calls that a worker has under way at once"""
 LATENCY_SECONDS = 0.02
-WARM_UP_SECONDS = 4.0
+WARM_UP_SECONDS = 6.0
 DEALER = "solapi"
 
 

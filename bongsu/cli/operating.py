@@ -33,7 +33,8 @@ _CHECK_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def _database(url: str) -> AsyncIterator[AsyncEngine]:
+async def database(url: str) -> AsyncIterator[AsyncEngine]:
+    """Open the ledger for a command."""
     engine = engine_for(url, pool_size=1)
     try:
         yield engine
@@ -56,7 +57,7 @@ async def _configured(path: Path) -> AsyncIterator[tuple[Config, Mapping[str, De
 
 async def overview(database_url: str, config_path: Path, clock: str) -> list[dict[str, Any]]:
     """Return how each dealer is."""
-    async with _configured(config_path) as (config, dealers), _database(database_url) as engine:
+    async with _configured(config_path) as (config, dealers), database(database_url) as engine:
         async with engine.connect() as connection:
             found = await read_overview(connection, config, dealers, now=clock_from(clock).now())
         left = await balances(dealers, timeout_seconds=_BALANCE_SECONDS)
@@ -114,7 +115,7 @@ async def check(config_path: Path) -> list[dict[str, Any]]:
 
 async def stops(database_url: str) -> list[dict[str, Any]]:
     """Return every stop, open or counting, and what else holds messages."""
-    async with _database(database_url) as engine, engine.connect() as connection:
+    async with database(database_url) as engine, engine.connect() as connection:
         known = await load_stops(connection)
         waiting = await held(connection)
     rows = [
@@ -142,7 +143,7 @@ async def lift(database_url: str, name: str) -> int:
     key = StopKey.parse(name)
     if key is None:
         raise BongsuError(f"{name!r} is no stop: want SCOPE/DEALER[/NAME] as `bongsu stops list` shows it")
-    async with _database(database_url) as engine, engine.begin() as connection:
+    async with database(database_url) as engine, engine.begin() as connection:
         count = (await held(connection)).get(str(key), 0)
         if not await lift_stop(connection, key):
             raise BongsuError(f"there is no stop {name} (any more); `bongsu stops list` shows those there are")
@@ -158,7 +159,7 @@ async def doubts(database_url: str, config_path: Path, clock: str, *, after: str
     rules = clock_from(clock)
     async with (
         _configured(config_path) as (config, dealers),
-        _database(database_url) as engine,
+        database(database_url) as engine,
         engine.connect() as connection,
     ):
         page = await read_doubts(connection, config=config, dealers=dealers, clock=rules, after=place, limit=limit + 1)
@@ -192,7 +193,7 @@ def doubt_row(row: Mapping[str, Any]) -> dict[str, Any]:
 async def resolve(database_url: str, config_path: Path, clock: str, attempt: str, word: Word) -> dict[str, Any]:
     """End a doubt by hand. Raises ``CannotResolve``."""
     message_id, n = _place(attempt)
-    async with _configured(config_path) as (config, dealers), _database(database_url) as engine:
+    async with _configured(config_path) as (config, dealers), database(database_url) as engine:
         found = await Resolver(engine, config, dealers, clock_from(clock))(message_id, n, word)
     return {"attempt": f"{found.message_id}/{found.n}", "state": found.state, "due_at": found.due_at}
 

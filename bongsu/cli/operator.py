@@ -17,6 +17,7 @@ from shared.sending.word import Says, Word
 
 dealers_app = typer.Typer(help="How the dealers are, and whether they are set up.")
 stops_app = typer.Typer(help="What is stopped, and what is held for it.", no_args_is_help=True)
+limits_app = typer.Typer(help="What dealers allow, how much of it is used, and changing it while all runs.")
 uncertain_app = typer.Typer(help="Attempts that a dealer may have or not.", no_args_is_help=True)
 
 
@@ -57,6 +58,81 @@ def dealers_check(config: ConfigFile, *, as_json: AsJson = False) -> None:
         print_rows([{**row, "ok": words[row["ok"]]} for row in rows], as_json=False)
     if any(row["ok"] is False for row in rows):
         sys.exit(1)
+
+
+@limits_app.callback(invoke_without_command=True)
+def limits(
+    context: typer.Context,
+    *,
+    database_url: Annotated[str, typer.Option(envvar="BONGSU_DATABASE_URL", help="postgresql://…")] = "",
+    config: Annotated[Path | None, typer.Option(envvar="BONGSU_CONFIG", help="the YAML file of the services")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what each dealer allows just now, how much of it counts, until when it is paused, and who changed it."""
+    if context.invoked_subcommand is not None:
+        return
+    if not database_url or config is None:
+        missing = "BONGSU_CONFIG" if config is None else "BONGSU_DATABASE_URL"
+        raise BongsuError(f"{missing} is not set")
+    from bongsu.cli import limiting  # noqa: PLC0415 - it takes a while to import
+
+    rows = asyncio.run(limiting.listed(database_url, config))
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, default=str))
+    else:
+        print_rows([limiting.row_of(row) for row in rows], as_json=False)
+
+
+_Most = Annotated[int | None, typer.Option(min=1)]
+_Profile = Annotated[str, typer.Option(help="the limit of this profile at the dealer, not the account's")]
+_By = Annotated[str, typer.Option(envvar="USER", help="who changes it")]
+
+
+@limits_app.command("set")
+def limits_set(  # noqa: PLR0913 - the options of a command
+    dealer: Annotated[str, typer.Argument(help="its name in BONGSU_CONFIG")],
+    database_url: DatabaseUrl,
+    config: ConfigFile,
+    by: _By,
+    *,
+    profile: _Profile = "",
+    messages_per_second: _Most = None,
+    messages_per_minute: _Most = None,
+    messages_per_day: _Most = None,
+    requests_per_second: _Most = None,
+    requests_per_minute: _Most = None,
+    requests_per_day: _Most = None,
+) -> None:
+    """Let limits hold in place of what the file says, at once and everywhere; what is not named stays as it is."""
+    from bongsu.cli import limiting  # noqa: PLC0415 - it takes a while to import
+
+    given = {
+        "messages_per_second": messages_per_second,
+        "messages_per_minute": messages_per_minute,
+        "messages_per_day": messages_per_day,
+        "requests_per_second": requests_per_second,
+        "requests_per_minute": requests_per_minute,
+        "requests_per_day": requests_per_day,
+    }
+    changes = {name: most for name, most in given.items() if most is not None}
+    now = asyncio.run(limiting.changed(database_url, config, dealer, profile or None, changes, by))
+    typer.echo(f"{dealer}: {', '.join(f'{name} {most}' for name, most in now.items())}")
+
+
+@limits_app.command("reset")
+def limits_reset(
+    dealer: Annotated[str, typer.Argument(help="its name in BONGSU_CONFIG")],
+    database_url: DatabaseUrl,
+    config: ConfigFile,
+    by: _By,
+    *,
+    profile: _Profile = "",
+) -> None:
+    """Let the file speak again."""
+    from bongsu.cli import limiting  # noqa: PLC0415 - it takes a while to import
+
+    asyncio.run(limiting.changed(database_url, config, dealer, profile or None, None, by))
+    typer.echo(f"{dealer}: as the file says")
 
 
 @stops_app.command("list")

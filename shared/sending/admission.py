@@ -126,7 +126,7 @@ def book_grant(book: Book, ask: Ask, messages: int, at: float, session: int) -> 
 def take_place(books: Sequence[Book], ask: Ask, now: float, again: float) -> None:
     """Let ``ask`` wait until ``again`` in those of ``books`` that have no room, and in no other's way."""
     for book in books:
-        if isinstance(admit([book], ask, now), Granted):
+        if len(books) > 1 and isinstance(admit([book], ask, now), Granted):
             book.log.leave(ask.waiter)
         else:
             most = book.of(What.UNITS) or ask.wanted * ask.each
@@ -141,11 +141,9 @@ def _long_room(books: Sequence[Book], ask: Ask, now: float) -> tuple[int, float]
         for rule in book.rules:
             if rule.seconds == WINDOW:
                 continue
-            buckets, unit = book.log.long.get(rule.seconds, []), rule.what is What.UNITS
-            held = sum(grant.units if unit else grant.requests for grant in book.log.out)
-            held += sum(units if unit else requests for _, units, requests in buckets)
-            fits = _messages_in(rule.most - held, rule.what, ask)
+            fits = _messages_in(rule.most - book.log.counted(rule), rule.what, ask)
             if fits < 1:
+                buckets = book.log.long.get(rule.seconds, [])
                 opens = max(opens, min((over(slot, rule) for slot, _, _ in buckets), default=opens))
             room = min(room, max(0, fits))
     return room, opens

@@ -28,7 +28,7 @@ LOST_AFTER = 60.0
 """a grant whose holder says nothing counts so long"""
 AFTERMATH = 2.0
 """seconds in which a process that lost its session may yet finish its call"""
-LOOK_AFTER = 2.0
+LOOK_AFTER = 1.5
 """a call that is out so long has its holder looked for"""
 ENOUGH_CALLS = 20
 """before so many the least duration is not believed"""
@@ -190,6 +190,14 @@ class Log(msgspec.Struct, array_like=True):
     def leave(self, waiter_id: int) -> None:
         """Give up a place."""
         self.waiting = [waiter for waiter in self.waiting if waiter.id != waiter_id]
+
+    def counted(self, rule: Rule) -> int:
+        """Return what counts against ``rule``, after ``forget``."""
+        unit = rule.what is What.UNITS
+        held = sum(grant.units if unit else grant.requests for grant in self.out)
+        if rule.seconds == WINDOW:
+            return held + sum(past.units if unit else past.requests for past in self.past)
+        return held + sum(units if unit else requests for _, units, requests in self.long.get(rule.seconds, []))
 
     def in_use(self, now: float) -> int:
         """Return the units that count within a second just now."""

@@ -14,11 +14,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import config
 from shared.contracts.states import Channel, Lane
@@ -26,11 +28,12 @@ from shared.dealers.leaving import gate
 from shared.sending.admission import Ask, Book, Granted, NotYet, admit, book_grant, take_place
 from shared.sending.limit_log import RANK, Ended
 from shared.sending.limit_rules import floors_of, rules_of
-from shared.sending.limit_store import Row, at_once, key_of, read, read_all, sessions, write
+from shared.sending.limit_store import Row, at_rows, key_of, read, sessions, write
 from shared.sending.row_clock import Reading, compare, tick
 
-LINGER = 0.1
-"""seconds for which the end of a call waits for a question that takes it along"""
+_AWAY = (SQLAlchemyError, PostgresError, InterfaceError, TimeoutError)
+LINGER = 0.3
+"""seconds for which the end of a call waits for a question that takes it along: it is needed a window later only"""
 AHEAD = 0.1
 """seconds that one may book ahead, at most: so much longer a code may wait"""
 TURN = 1.0
@@ -127,6 +130,7 @@ class _Desk:
 
     dealer: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lines: dict[tuple[Lane, str | None], asyncio.Lock] = field(default_factory=dict)
     turns: list[_Turn] = field(default_factory=list)
     told: list[_Told] = field(default_factory=list)
     reading: Reading | None = None
@@ -165,12 +169,19 @@ class Limits:
         each = account.counts_as.get(channel, 1) if channel else 1
         mine = profile if self.by_profile(dealer) else None
         waiter = random.getrandbits(48)
-        while True:
-            said = await self._ask(desk, Ask(waiter, lane, wanted, each, one_by_one, desk.ahead), mine)
-            if isinstance(said, _Booked):
-                break
+        # Of those who wait alike in this process one asks, and the others wait for it.
+        line = desk.lines.setdefault((lane, mine), asyncio.Lock())
+        while not await _turn_in(line):
             waiting()
-            await asyncio.sleep(said)
+        try:
+            while True:
+                said = await self._ask(desk, Ask(waiter, lane, wanted, each, one_by_one, desk.ahead), mine)
+                if isinstance(said, _Booked):
+                    break
+                waiting()
+                await asyncio.sleep(said)
+        finally:
+            line.release()
         taken = Taken(said.messages, said.messages, said.opens, time.monotonic())
         try:
             yield taken
@@ -182,17 +193,17 @@ class Limits:
 
     def by_profile(self, dealer: str) -> bool:
         """Whether ``dealer`` limits each profile besides the account."""
-        return self.accounts[dealer].per_profile != config.Allowed()
+        return self.accounts[dealer].is_per_profile
 
     async def pause(self, dealer: str, span: timedelta) -> None:
         """Let nobody send to ``dealer`` for ``span``: it said that it has enough. A longer pause stays."""
         desk = self._desk(dealer)
         async with desk.lock:
             while True:
-                rows, now = await self._read(desk, [dealer])
-                row = rows[dealer].paused(now + span.total_seconds())
-                if await write(self.engine, [row]):
-                    return
+                async with at_rows(self.engine) as driver:
+                    rows, now = await self._read(driver, desk, [dealer])
+                    if await write(driver, [rows[dealer].paused(now + span.total_seconds())]):
+                        return
 
     async def is_paused(self, dealer: str) -> bool:
         """Whether nobody may send to ``dealer`` just now, because it had enough."""
@@ -211,7 +222,7 @@ class Limits:
         for desk in self.desks.values():
             if desk.telling is not None:
                 desk.telling.cancel()
-        with suppress(SQLAlchemyError, OSError, TimeoutError):
+        with suppress(*_AWAY, OSError):
             await self.tell()
 
     def _desk(self, dealer: str) -> _Desk:
@@ -223,14 +234,16 @@ class Limits:
 
     async def _tell_later(self, desk: _Desk) -> None:
         while desk.told:
-            await asyncio.sleep(LINGER)
+            if all(told.taken.used == told.taken.n for told in desk.told):  # what is given back may serve others now
+                await asyncio.sleep(LINGER)
             try:
                 async with desk.lock:
                     if desk.told:
                         await self._serve(desk)
-            except (SQLAlchemyError, OSError) as error:
+            except (*_AWAY, OSError) as error:
                 # Until it is told the grant counts, so that nothing is sent too fast.
                 structlog.get_logger().warning("limits.not_told", dealer=desk.dealer, error=type(error).__name__)
+                await asyncio.sleep(TURN)
 
     async def _ask(self, desk: _Desk, ask: Ask, profile: str | None) -> _Booked | float:
         """Ask, with all others of this process that wait to ask: one transaction serves them."""
@@ -245,20 +258,18 @@ class Limits:
                 desk.turns.remove(turn)
         return turn.answer.result()
 
-    async def _read(self, desk: _Desk, keys: Sequence[str]) -> tuple[dict[str, Row], float]:
-        """Return the rows, without what counts no more, and the time of the account's row."""
-        async with self.engine.connect() as connection:
-            await at_once(connection)
-            sent = time.monotonic()
-            rows = await read(connection, keys)
-            received = time.monotonic()
-            log = rows[desk.dealer].log
-            now = tick(log, rows[desk.dealer].clock, desk.reading, received)
-            desk.reading = compare(desk.reading, now, sent, received)
-            if missing := {pid for row in rows.values() for pid in row.log.missing(now)}:
-                alive = {pid: at + log.skew for pid, at in (await sessions(connection, sorted(missing))).items()}
-                for key, row in rows.items():
-                    row.log.bury(alive, now, self._book(desk, key, row, now).rules)
+    async def _read(self, driver: Any, desk: _Desk, keys: Sequence[str]) -> tuple[dict[str, Row], float]:  # noqa: ANN401 - asyncpg is untyped
+        """Return the rows, without grants of the dead, and the time of the account's row."""
+        sent = time.monotonic()
+        rows = await read(driver, keys)
+        received = time.monotonic()
+        log = rows[desk.dealer].log
+        now = tick(log, rows[desk.dealer].clock, desk.reading, received)
+        desk.reading = compare(desk.reading, now, sent, received)
+        if missing := {pid for row in rows.values() for pid in row.log.missing(now)}:
+            alive = {pid: at + log.skew for pid, at in (await sessions(driver, sorted(missing))).items()}
+            for key, row in rows.items():
+                row.log.bury(alive, now, self._book(desk, key, row, now).rules)
         return rows, now
 
     def _book(self, desk: _Desk, key: str, row: Row, now: float) -> Book:
@@ -275,10 +286,11 @@ class Limits:
             turns, told = sorted(desk.turns, key=lambda turn: RANK[turn.ask.lane]), list(desk.told)
             keys = {desk.dealer, *(key for each in told for key in each.ids)}
             keys |= {key_of(desk.dealer, turn.profile) for turn in turns}
-            rows, now = await self._read(desk, sorted(keys))
-            answers, changed = self._decide(desk, rows, now, turns, told)
-            if not changed or await write(self.engine, changed):
-                break
+            async with at_rows(self.engine) as driver:
+                rows, now = await self._read(driver, desk, sorted(keys))
+                answers, changed = self._decide(desk, rows, now, turns, told)
+                if not changed or await write(driver, changed):
+                    break
             await asyncio.sleep(random.uniform(0, 0.003))  # noqa: S311 - two that met shall not meet again
         desk.told = desk.told[len(told) :]
         desk.turns = [turn for turn in desk.turns if turn not in turns]
@@ -324,29 +336,16 @@ class Limits:
         return answers, changed
 
 
+async def _turn_in(line: asyncio.Lock) -> bool:
+    """Wait for ``line``, for a while; return whether it was got."""
+    try:
+        async with asyncio.timeout(TURN):
+            await line.acquire()
+    except TimeoutError:
+        return False
+    return True
+
+
 def _standing(book: Book) -> tuple[int, list[tuple[int, int, float]]]:
     """Return what makes it worth to write a row in which nothing was granted."""
     return len(book.log.out), [(waiter.id, waiter.units, round(waiter.until, 2)) for waiter in book.log.waiting]
-
-
-# -- for those who look on -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class InUse:
-    """How much of a limit is in use: ``n`` messages; until ``paused_until``, if it is set, nobody sends."""
-
-    n: int
-    paused_until: datetime | None
-
-
-async def in_use(connection: AsyncConnection) -> dict[str, InUse]:
-    """Return what counts against the limit of each dealer within a second just now."""
-    return {row.key: _in_use(row) for row in await read_all(connection) if "/" not in row.key}
-
-
-def _in_use(row: Row) -> InUse:
-    now = max(row.clock + row.log.skew, row.log.told)
-    until = row.paused_until
-    pause = datetime.fromtimestamp(until - row.log.skew, UTC) if until is not None and until > now else None
-    return InUse(row.log.in_use(now), pause)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from shared.config import Config
 from shared.dealers.base import Checked, Dealer, Push
-from shared.sending.limits import in_use
+from shared.sending.limit_standing import in_use
 from shared.sending.stop_store import held, load_stops
 from shared.sending.stops import Scope, Stop, StopKey, enough
 

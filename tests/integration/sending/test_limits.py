@@ -10,9 +10,11 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,8 +24,9 @@ from shared.contracts.states import Channel, Lane
 from shared.db.engine import engine_for
 from shared.sending import limit_log
 from shared.sending.limit_log import LOST_AFTER, WINDOW, Log
-from shared.sending.limit_store import Row, at_once, change, read, write
-from shared.sending.limits import Limits, in_use
+from shared.sending.limit_standing import in_use
+from shared.sending.limit_store import Row, at_rows, change, read, write
+from shared.sending.limits import Limits
 
 PER_SECOND = 50
 
@@ -68,19 +71,17 @@ async def test_no_sliding_second_holds_more_than_the_limit(
 
 async def test_two_that_read_the_same_are_not_both_granted(database: AsyncEngine) -> None:
     """Nobody holds a lock: the slower one finds that the row was written, and reads again."""
-    async with database.connect() as connection:
-        await at_once(connection)
-        first, second = [(await read(connection, ["d"]))["d"] for _ in range(2)]
-    assert await write(database, [first])
-    assert not await write(database, [second])
+    async with at_rows(database) as driver:
+        first, second = [(await read(driver, ["d"]))["d"] for _ in range(2)]
+        assert await write(driver, [first])
+        assert not await write(driver, [second])
 
 
 async def test_of_two_rows_both_are_written_or_none(database: AsyncEngine) -> None:
-    async with database.connect() as connection:
-        await at_once(connection)
-        rows = await read(connection, ["d", "d/shop"])
-    assert await write(database, [rows["d/shop"]])
-    assert not await write(database, list(rows.values()))
+    async with at_rows(database) as driver:
+        rows = await read(driver, ["d", "d/shop"])
+        assert await write(driver, [rows["d/shop"]])
+        assert not await write(driver, list(rows.values()))
     assert (await row_of(database, "d")).version == rows["d"].version
 
 
@@ -177,6 +178,23 @@ async def test_the_end_of_a_call_is_told_without_another_question(database: Asyn
     assert not (await row_of(database)).log.out
 
 
+async def test_a_session_that_was_ended_costs_one_try(database: AsyncEngine, database_url: str) -> None:
+    """The pool does not see what the driver says; the next question has another connection."""
+    other = engine_for(database_url)
+    limits = limits_of(other, 10)
+    async with used(limits, 1):
+        pass
+    await limits.tell()
+    async with database.begin() as connection:
+        sessions = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'idle'"
+        await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS idle"))
+    with pytest.raises((PostgresError, InterfaceError)):
+        await one(limits)
+    assert await one(limits) == 1
+    await limits.close()
+    await other.dispose()
+
+
 async def test_a_changed_limit_holds_for_who_waits(database: AsyncEngine) -> None:
     limits = limits_of(database, 1, messages_per_day=1)
     async with used(limits, 1):
@@ -229,7 +247,8 @@ async def test_the_databases_clock_may_step_in_both_directions(database: AsyncEn
         # As if the clock stepped: what the row knows of it is off by as much.
         log = row.log
         log.skew += step
-        assert await write(database, [Row(row.key, row.version, log, row.clock, row.session, None, row.first_at)])
+        async with at_rows(database) as driver:
+            assert await write(driver, [replace(row, log=log)])
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), used(limits, 1):
                 pass
@@ -238,8 +257,7 @@ async def test_the_databases_clock_may_step_in_both_directions(database: AsyncEn
 
 
 async def row_of(engine: AsyncEngine, key: str = "d") -> Row:
-    async with engine.connect() as connection:
-        row = (await read(connection, [key]))[key]
-        await connection.commit()
+    async with at_rows(engine) as driver:
+        row = (await read(driver, [key]))[key]
     assert isinstance(row.log, Log)
     return row

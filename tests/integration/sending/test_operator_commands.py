@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bongsu.cli.app import app
 from bongsu.cli.operating import age
+from shared.contracts.states import Lane
 from shared.dealers.base import LookupMeans, Refused
 from shared.errors import BongsuError
 from tests.integration.sending.world import Insert, World
@@ -174,3 +175,38 @@ async def test_a_config_that_is_missing_is_named(run: Run, monkeypatch: pytest.M
 )
 def test_an_age_is_said_as_people_do(span: int, said: str) -> None:
     assert age(timedelta(seconds=span)) == said
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+async def test_limits_are_shown_changed_and_given_back_to_the_file(run: Run, world: World) -> None:
+    async with world.sender.limits.take("solapi", 40, Lane.NORMAL):
+        [row] = json.loads((await run("limits", "--json"))[1])
+    assert row["limits"] == [{"what": "messages_per_second", "limit": 10_000, "used": 40, "by_hand": False}]
+    status, said = await run("limits", "set", "solapi", "--messages-per-second", "7", "--by", "min")
+    assert (status, "messages_per_second 7" in said) == (0, True)
+    await run("limits", "set", "solapi", "--messages-per-day", "500", "--by", "min")
+    [row] = json.loads((await run("limits", "--json"))[1])
+    assert [(each["what"], each["limit"], each["by_hand"]) for each in row["limits"]] == [
+        ("messages_per_second", 7, True),
+        ("messages_per_day", 500, True),
+    ]
+    assert row["changed_by"] == "min"
+    assert "(by hand)" in (await run("limits"))[1]
+    await run("limits", "reset", "solapi", "--by", "min")
+    [row] = json.loads((await run("limits", "--json"))[1])
+    assert [(each["limit"], each["by_hand"]) for each in row["limits"]] == [(10_000, False)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("nobody", "--messages-per-second", "1"), "is no dealer"),
+        (("solapi",), "name a limit"),
+        (("solapi", "--messages-per-second", "1", "--profile", "shop"), "does not limit each profile"),
+    ],
+)
+async def test_a_limit_that_cannot_be_set_is_refused(run: Run, arguments: tuple[str, ...], why: str) -> None:
+    with pytest.raises(BongsuError, match=why):
+        await run("limits", "set", *arguments, "--by", "min")

@@ -13,7 +13,7 @@ import pytest
 from shared.config import Config
 from shared.contracts.states import Lane
 from shared.dealers.base import Ambiguous, Capabilities, Checked, Dealer, NotTaken, Push, Refused
-from shared.sending.limits import in_use
+from shared.sending.limit_standing import in_use
 from shared.sending.overview import Finding, Overview, balances, check_dealers, in_words, read_overview, senders_of
 from shared.sending.stop_store import held
 from tests.integration.sending.world import FakeDealer, Insert, World
