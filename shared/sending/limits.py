@@ -28,6 +28,7 @@ from shared.dealers.leaving import gate
 from shared.sending.admission import Ask, Book, Granted, NotYet, admit, book_grant, take_place
 from shared.sending.limit_log import RANK, Ended
 from shared.sending.limit_rules import floors_of, rules_of
+from shared.sending.limit_standing import in_use
 from shared.sending.limit_store import Row, at_rows, key_of, read, sessions, write
 from shared.sending.row_clock import Reading, compare, tick
 
