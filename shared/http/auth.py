@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-_KEEP_SECONDS = 5.0
-"""How long a revoked key may still be taken."""
+_KEEP_SECONDS = 4.0
+_ASK_SECONDS = 1.0
+"""How long it is still taken meanwhile, so that one request asks and not all; with the above, five seconds."""
 _FORGET_SECONDS = 0.5
 """How long a key that was just made may still be refused, if it was tried before."""
 _REMEMBERED = 10_000
@@ -45,6 +46,8 @@ class ApiKeys:
         now = asyncio.get_running_loop().time()
         known = self._known.get(hashed)
         if known is None or known[1] < now:
+            if known is not None and known[0] is not None:
+                self._known[hashed] = known[0], now + _ASK_SECONDS
             found = await self._look_up(hashed)
             known = found, now + (_FORGET_SECONDS if found is None else _KEEP_SECONDS)
             if len(self._known) >= _REMEMBERED:
