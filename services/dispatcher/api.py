@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.dispatcher import telemetry
 from services.dispatcher.domain import caller_of, has_the_token, is_listed
-from shared.clock import Clock
 from shared.config import Config
-from shared.crypto import Vault
 from shared.db.away import is_away
 from shared.dealers.base import BadReceipt, Dealer, Push
+from shared.groups import Groups, Overloaded
 from shared.http.body import read_body
 from shared.http.problems import Problem
-from shared.sending.receipts import keep
+from shared.sending.receipts import Arrived
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptApi:
     """The collaborators of the receipt endpoint."""
 
-    engine: AsyncEngine
     dealers: dict[str, Dealer]
     config: Config
-    vault: Vault
-    clock: Clock
+    groups: Groups[Arrived, bool]
+    """calls that come at once share a transaction"""
     body_limit: int
-    arrived: asyncio.Event
-    """set when receipts were stored"""
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -47,8 +41,8 @@ class ReceiptApi:
                 self.take,
                 methods=["POST"],
                 summary="Take a dealer's receipts",
-                description="Each dealer's own shape and authentication. Answers 200 once the receipts are stored;"
-                f" they are applied soon after, in any order, and however often they come.{beside}",
+                description="Each dealer's own shape and authentication. Answers 200 once the receipts are stored."
+                f" They are applied in any order, and however often they come.{beside}",
                 response_class=Response,
             )
         return router
@@ -63,16 +57,14 @@ class ReceiptApi:
             telemetry.RECEIPT_CALLS.labels(dealer, error.status).inc()
             raise Problem(error.status, "bad-receipt", "Not a receipt", error.detail) from error
         try:
-            async with self.engine.begin() as connection:
-                await keep(connection, self.vault, dealer, "push", reports, now=self.clock.now())
+            await self.groups.submit_together([Arrived(dealer, "push", report) for report in reports])
         except Exception as error:
-            if not is_away(error):
+            if not (is_away(error) or isinstance(error, Overloaded)):
                 raise
             telemetry.RECEIPT_CALLS.labels(dealer, 503).inc()
             raise Problem(
                 503, "ledger-away", "Not stored", "The ledger is away. Send it again.", headers={"Retry-After": "5"}
             ) from error
-        self.arrived.set()
         telemetry.RECEIPT_CALLS.labels(dealer, 200).inc()
         telemetry.RECEIPTS_KEPT.labels(dealer).inc(len(reports))
         return Response(adapter.answer_receipts(reports), media_type="application/json")

@@ -19,6 +19,7 @@ from shared.contracts.jobs import decode_job
 from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
 from shared.copies.sync import TemplateSync, template_apis
+from shared.groups import Groups
 from shared.sending.open import open_sender
 from shared.sending.pull import Pull
 from shared.sending.receipts import Receipts
@@ -46,16 +47,9 @@ async def serve(settings: Settings) -> None:
             loops.append(relay(sender.engine, producer, stopping=stopping))
 
         app = make_app("bongsu dispatcher", health)
-        receipts = ReceiptApi(
-            sender.engine,
-            sender.dealers,
-            sender.config,
-            sender.vault,
-            sender.clock,
-            settings.receipt_body_limit,
-            arrived,
-        )
-        app.include_router(receipts.router())
+        groups = Groups(Receipts(sender).take)
+        stack.push_async_callback(groups.close)
+        app.include_router(ReceiptApi(sender.dealers, sender.config, groups, settings.receipt_body_limit).router())
         await run(app, settings, stopping=stopping, loops=loops)
 
 

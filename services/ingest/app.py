@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from services.ingest import documented, telemetry
 from services.ingest.api import Api
 from services.ingest.catalog import CurrentRules
-from services.ingest.groups import Groups
 from services.ingest.handlers import EventRecords, Intake, Writer, as_it_came
 from services.ingest.lag import Lag
 from services.ingest.posting import Posting
@@ -28,6 +27,7 @@ from shared.contracts.topics import EVENTS
 from shared.db.away import is_away
 from shared.db.engine import engine_for
 from shared.db.partitions import make_partitions
+from shared.groups import Groups
 from shared.http.auth import ApiKeys
 from shared.http.body import Bodies
 from shared.http.direct import Direct

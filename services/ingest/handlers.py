@@ -21,7 +21,6 @@ from services.ingest import telemetry
 from services.ingest.catalog import CurrentRules
 from services.ingest.domain import Bound, Planned
 from services.ingest.events import Event, read_event
-from services.ingest.groups import Groups, Overloaded
 from services.ingest.refusals import Kind, Refusal, unavailable
 from services.ingest.repository import (
     Claim,
@@ -42,6 +41,7 @@ from shared.clock import Clock
 from shared.crypto import Vault
 from shared.db.away import is_away, wants_again
 from shared.db.engine import driver_transaction
+from shared.groups import Groups, Overloaded
 from shared.ids import MessageId, new_ids
 from shared.ledger.personal import Personal, seal_personal
 from shared.routes import choose_route

@@ -1,8 +1,9 @@
 """Receipts: kept raw before they are answered, applied in batches, in any order and however often.
 
-A receipt comes pushed (``via='push'``) or because we asked (``via='lookup'``); both become a row, and one loop applies
-rows. One that matches no attempt yet, because the record of its sending is not committed, is tried again, further
-and further apart, and given up after ``GIVE_UP_AFTER`` tries; its row stays.
+A receipt comes pushed (``via='push'``) or because we asked (``via='lookup'``, ``'pull'``). What is pushed is kept and
+applied at once; what we asked for is kept first, and one loop applies it. One that matches no attempt yet, because the
+record of its sending is not committed, is tried again, further and further apart, and given up after ``GIVE_UP_AFTER``
+tries; its row stays.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.contracts.keys import read_request_key
 from shared.contracts.states import OPEN_ATTEMPTS, AttemptState, Channel
 from shared.crypto import Vault
+from shared.db.away import is_away
 from shared.db.engine import copy
 from shared.dealers.base import Report
 from shared.ids import MessageId, ReceiptId, first_id, new_id
@@ -42,7 +44,7 @@ more): so a failure is asked about once again."""
 
 _COLUMNS = (
     "id", "dealer", "via", "request_key", "dealer_message_id", "delivered", "code", "reason", "happened_at",
-    "received_at", "apply_at", "personal", "leg",
+    "received_at", "apply_at", "personal", "leg", "tried", "message_id", "attempt",
 )  # fmt: skip
 
 _RECEIPTS = """
@@ -88,53 +90,111 @@ class Waiting:
     """the channel over which the dealer followed the attempt of its own accord, which is what this is about"""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A report, and how it came."""
+
+    dealer: str
+    via: str
+    report: Report
+
+
 async def keep(
     connection: AsyncConnection, vault: Vault, dealer: str, via: str, reports: Sequence[Report], *, now: datetime
 ) -> None:
     """Store ``reports``, to be applied soon. The same report may be stored twice: applying it twice is nothing."""
-    rows: list[tuple[Any, ...]] = []
+    rows = []
     for report in reports:
-        receipt = new_id(now)
-        rows.append(
-            (
-                receipt,
-                dealer,
-                via,
-                report.request_key and storable(report.request_key),
-                report.dealer_message_id and storable(report.dealer_message_id),
-                report.delivered,
-                storable(report.code),
-                report.reason,
-                report.at,
-                now,
-                now,
-                vault.seal(report.raw, receipt),
-                report.leg,
-            )
-        )
+        arrived = Arrived(dealer, via, report)
+        rows.append(_row(arrived, _waiting(arrived, now), vault, apply_at=now, tried=0))
     await copy(connection, "receipts", _COLUMNS, rows)
+
+
+def _waiting(arrived: Arrived, now: datetime) -> Waiting:
+    report = arrived.report
+    return Waiting(
+        id=ReceiptId(new_id(now)),
+        dealer=arrived.dealer,
+        via=arrived.via,
+        request_key=report.request_key and storable(report.request_key),
+        dealer_message_id=report.dealer_message_id and storable(report.dealer_message_id),
+        delivered=report.delivered,
+        code=storable(report.code),
+        reason=report.reason,
+        tried=0,
+        received_at=now,
+        leg=report.leg,
+    )
+
+
+def _row(
+    arrived: Arrived,
+    receipt: Waiting,
+    vault: Vault,
+    *,
+    apply_at: datetime | None,
+    tried: int,
+    attempt: Attempt | None = None,
+) -> tuple[Any, ...]:
+    return (
+        receipt.id, receipt.dealer, receipt.via, receipt.request_key, receipt.dealer_message_id, receipt.delivered,
+        receipt.code, receipt.reason, arrived.report.at, receipt.received_at, apply_at,
+        vault.seal(arrived.report.raw, receipt.id), receipt.leg, tried,
+        attempt.message_id if attempt else None, attempt.n if attempt else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """Applies what is kept."""
+    """Applies what arrives, and what is kept."""
 
     sender: Sender
+
+    async def take(self, arrived: Sequence[Arrived]) -> list[bool]:
+        """Keep what was pushed and apply it, in one transaction; return of each whether it is applied.
+
+        Should applying fail for a mistake of ours they are kept all the same, and the loop tries them: a dealer
+        repeats a call that is not answered a few times and no more.
+        """
+        try:
+            return await self._take(arrived)
+        except Exception as error:
+            if is_away(error):
+                raise
+            structlog.get_logger().error("receipts.not_applied", error=type(error).__name__, receipts=len(arrived))
+            async with self.sender.engine.begin() as connection:
+                for each in arrived:
+                    now = self.sender.clock.now()
+                    await keep(connection, self.sender.vault, each.dealer, each.via, [each.report], now=now)
+        return [False] * len(arrived)
+
+    async def _take(self, arrived: Sequence[Arrived]) -> list[bool]:
+        now, vault = self.sender.clock.now(), self.sender.vault
+        fresh = {waiting.id: (each, waiting) for each in arrived for waiting in [_waiting(each, now)]}
+        async with self.sender.engine.begin() as connection:
+            done = await self._apply_all(connection, [waiting for _, waiting in fresh.values()], now)
+            rows = [
+                _row(
+                    fresh[receipt.id][0],
+                    receipt,
+                    vault,
+                    apply_at=None if attempt else self._next_try(receipt),
+                    tried=1,
+                    attempt=attempt,
+                )
+                for receipt, attempt in done
+            ]
+            await copy(connection, "receipts", _COLUMNS, rows)
+        return [attempt is not None for _, attempt in done]
 
     async def apply(self, limit: int = 500) -> int:
         """Apply up to ``limit`` receipts that wait; return how many there were."""
         now = self.sender.clock.now()
         async with self.sender.engine.begin() as connection:
-            waiting = await _take(connection, limit, now=now)
+            waiting = await _due(connection, limit, now=now)
             if not waiting:
                 return 0
-            targets = await _targets(connection, waiting, now=now)
-            book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
-            verdicts = await self._judge(connection, book, waiting, targets)
-            arrivals = _arrivals(book, waiting, targets)
-            done = [(receipt, self._apply(book, receipt, targets.get(receipt.id), verdicts)) for receipt in waiting]
-            await save(connection, book)
-            await hear(connection, self.sender, arrivals)
+            done = await self._apply_all(connection, waiting, now)
             await connection.execute(
                 _DONE,
                 {
@@ -149,6 +209,19 @@ class Receipts:
         ).items():
             structlog.get_logger().warning("receipts.gave_up", dealer=dealer, receipts=n)
         return len(waiting)
+
+    async def _apply_all(
+        self, connection: AsyncConnection, receipts: Sequence[Waiting], now: datetime
+    ) -> list[tuple[Waiting, Attempt | None]]:
+        """Apply ``receipts``; return each with its attempt, or None if there is none (yet)."""
+        targets = await _targets(connection, receipts, now=now)
+        book = await load(connection, {message_id for message_id, _ in targets.values()}, now=now)
+        verdicts = await self._judge(connection, book, receipts, targets)
+        arrivals = _arrivals(book, receipts, targets)
+        done = [(receipt, self._apply(book, receipt, targets.get(receipt.id), verdicts)) for receipt in receipts]
+        await save(connection, book)
+        await hear(connection, self.sender, arrivals)
+        return done
 
     async def _judge(
         self,
@@ -253,7 +326,7 @@ class Receipts:
         return self.sender.clock.now() + self.sender.clock.stretch(delay)
 
 
-async def _take(connection: AsyncConnection, limit: int, *, now: datetime) -> list[Waiting]:
+async def _due(connection: AsyncConnection, limit: int, *, now: datetime) -> list[Waiting]:
     """Lock and return what is applied next: one half the newest that were not tried yet, the other the longest due.
 
     So what comes behind a flood of unknown receipts is applied at once, what came before it or within it is not

@@ -16,7 +16,6 @@ from bongsu.sandbox import Profile, Sandbox, start_sandbox
 from services.dispatcher.handlers import LetGo, LetGoApproved, QueueDue
 from services.ingest.catalog import CurrentRules
 from services.ingest.events import read_event
-from services.ingest.groups import Groups
 from services.ingest.handlers import Intake, Writer
 from services.ingest.refusals import Refusal
 from services.ingest.repository import Answer, Outcome, Stored, Submission
@@ -31,6 +30,7 @@ from shared.copies.sync import TemplateSync, template_apis
 from shared.dealers.base import Dealer
 from shared.dealers.registry import build_dealers
 from shared.dealers.templates import TemplateApi, TemplateDraft
+from shared.groups import Groups
 from shared.ids import MessageId
 from shared.sending.limits import Limits
 from shared.sending.policy import DEFAULT

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bongsu.apply import SHOP, apply_directory
 from services.ingest.catalog import CurrentRules
 from services.ingest.events import read_event
-from services.ingest.groups import Groups
 from services.ingest.handlers import Intake, Writer
 from services.ingest.refusals import Refusal
 from services.ingest.repository import Claim, Outcome, Replayed, Stored, Submission
 from shared.config import Config
 from shared.crypto import Vault, new_keys
+from shared.groups import Groups
 
 NOW = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0)  # noon in Seoul, in a partition that exists
 VAULT = Vault.from_text(new_keys("test"))

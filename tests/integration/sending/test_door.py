@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from services.dispatcher.api import ReceiptApi, warn_of_open_doors
 from services.dispatcher.settings import Settings
 from shared.config import Config
 from shared.dealers.base import Push, Report
+from shared.groups import Groups
 from shared.service import Health, make_app
 from tests.integration.sending.world import World
 
@@ -34,7 +34,7 @@ async def door(world: World, *, peer: str = "203.0.113.9", **receipts: object) -
     config = Config.model_validate({**raw, "trusted_proxies": proxies})
     app = make_app("test", Health())
     limit = Settings.model_fields["receipt_body_limit"].default
-    api = ReceiptApi(world.engine, world.sender.dealers, config, world.vault, world.clock, limit, asyncio.Event())
+    api = ReceiptApi(world.sender.dealers, config, Groups(world.receipts.take), limit)
     app.include_router(api.router())
     transport = httpx.ASGITransport(app=app, client=(peer, 1234), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://dispatcher") as client:

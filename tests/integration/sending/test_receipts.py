@@ -11,8 +11,8 @@ from shared.contracts.keys import request_key
 from shared.contracts.states import Channel
 from shared.dealers.base import Report
 from shared.ids import MessageId
-from shared.sending.receipts import GIVE_UP_AFTER
-from tests.integration.sending.world import Insert, World
+from shared.sending.receipts import GIVE_UP_AFTER, Arrived
+from tests.integration.sending.world import Crash, Insert, World
 
 
 async def sent(world: World, insert: Insert) -> tuple[MessageId, str]:
@@ -235,3 +235,37 @@ async def test_unknown_receipts_are_given_up_and_kept(world: World) -> None:
         world.clock.pass_(hours=1, seconds=1)
     [row] = await world.rows("SELECT count(*) AS n, count(apply_at) AS waiting, max(tried) AS tried FROM receipts")
     assert row == {"n": 3, "waiting": 0, "tried": GIVE_UP_AFTER + 1}
+
+
+async def test_what_is_pushed_is_kept_and_applied_in_one_go(world: World, insert: Insert) -> None:
+    [message] = await insert()
+    await world.sender(await world.jobs())
+    [(_, _, key)] = world.dealer.given
+    world.dealer.outcomes[key] = True
+    stranger = replace(world.dealer.report(key), request_key=None, dealer_message_id="M-nobody")
+    arrived = [Arrived("solapi", "push", report) for report in (stranger, world.dealer.report(key))]
+    assert await world.receipts.take(arrived) == [False, True]
+    assert (await world.message(message))["state"] == "delivered"
+    rows = await world.rows("SELECT message_id, attempt, apply_at, tried FROM receipts ORDER BY message_id")
+    assert [(row["message_id"], row["attempt"], row["apply_at"] is None, row["tried"]) for row in rows] == [
+        (message, 1, True, 1),
+        (None, None, False, 1),
+    ]
+
+
+async def _fail(*_: object) -> None:
+    raise Crash
+
+
+async def test_what_cannot_be_applied_is_kept(world: World, insert: Insert, monkeypatch: pytest.MonkeyPatch) -> None:
+    [message] = await insert()
+    await world.sender(await world.jobs())
+    [(_, _, key)] = world.dealer.given
+    world.dealer.outcomes[key] = True
+    arrived = [Arrived("solapi", "push", world.dealer.report(key))]
+    with monkeypatch.context() as broken:
+        broken.setattr("shared.sending.receipts.hear", _fail)
+        assert await world.receipts.take(arrived) == [False]
+    assert (await world.message(message))["state"] == "sent"
+    await world.receipts.apply()
+    assert (await world.message(message))["state"] == "delivered"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.ingest.groups import Groups, Overloaded
+from shared.groups import Groups, Overloaded
 
 
 class Writer:
