@@ -15,6 +15,9 @@ POLICY = "shared/sending/policy.py"
 STOPS = "shared/sending/stops.py"
 STATES = "shared/contracts/states.py"
 INGEST = "services/ingest/repository.py"
+LOG = "shared/sending/limit_log.py"
+ADMISSION = "tests/unit/sending/test_admission.py"
+_CLOCK = "tests/unit/sending/test_limit_rules.py::test_the_rows_time_never_goes_back_and_never_leaps_for_who_watched"
 RETENTION = "services/metrics/retention.py"
 
 SENDING = "tests/integration/sending"
@@ -698,4 +701,90 @@ AROUND = (
     ),
 )
 
-SAFEGUARDS = (*CLAIM, *DOUBT, *RECEIVED, *ROUTES, *ADAPTERS, *AROUND)
+_WINDOWS = f"{ADMISSION}::test_no_window_ever_holds_more_than_the_limit"
+_FLOORS = f"{ADMISSION}::test_what_someone_more_urgent_waits_for_is_left_to_it_down_to_a_floor"
+
+LIMIT = (
+    _one(
+        "a row is written once for each reading",
+        "two replicas that read the same are both given the last room",
+        "shared/sending/limit_store.py",
+        "    WHERE dealer = $1 AND version = $2\n",
+        "    WHERE dealer = $1 AND $2::bigint IS NOT NULL\n",
+        f"{SENDING}/test_limits.py::test_two_that_read_the_same_are_not_both_granted",
+    ),
+    _one(
+        "what is uncertain of a call",
+        "a call that arrived late counts as if it had arrived early",
+        LOG,
+        "        until = min(ended.end, now) - early + WINDOW + MARGIN\n",
+        "        until = ended.at + WINDOW + MARGIN\n",
+        _WINDOWS,
+    ),
+    _one(
+        "calls that are out",
+        "a call counts only when it came back",
+        "shared/sending/admission.py",
+        "            self._held[grant.rank] += amount\n",
+        "",
+        _WINDOWS,
+    ),
+    _one(
+        "a path is measured before it is believed",
+        "the first call says how long the way is",
+        LOG,
+        "        if self.calls < ENOUGH_CALLS:\n",
+        "        if False:\n",
+        f"{ADMISSION}::test_the_least_duration_is_believed_after_some_calls_and_forgotten_after_some_time",
+    ),
+    _one(
+        "room for who is more urgent",
+        "a campaign takes what a code waits for",
+        "shared/sending/admission.py",
+        "        urgent = sum(self._wants[: self._rank])\n",
+        "        urgent = 0\n",
+        _FLOORS,
+    ),
+    _one(
+        "a floor for who waits",
+        "a lane starves while a more urgent one has a backlog",
+        "shared/sending/admission.py",
+        "        room = max(free - urgent - floors, own) - self._before_me\n",
+        "        room = free - urgent - self._before_me\n",
+        _FLOORS,
+    ),
+    _one(
+        "pieces of a limit",
+        "a campaign takes a whole second at once, and a code waits for the next",
+        "shared/sending/admission.py",
+        "            piece = self._piece if room >= self._piece + self._worth else room\n",
+        "            piece = room\n",
+        f"{ADMISSION}::test_lanes_that_can_wait_take_a_tenth_at_a_time_and_codes_all",
+    ),
+    _one(
+        "a clock that is set back",
+        "the row's time goes back with it, and all counts for as much longer",
+        "shared/sending/row_clock.py",
+        "    now = max(now, log.told)\n",
+        "",
+        _CLOCK,
+    ),
+    _one(
+        "a clock that is set forward",
+        "all windows are over at once",
+        "shared/sending/row_clock.py",
+        "        now = min(now, received + reading.widened(received).high)\n",
+        "        pass\n",
+        _CLOCK,
+    ),
+    _one(
+        "a dealer that has enough",
+        "its 429 pauses nobody",
+        "shared/sending/limits.py",
+        "            if pause is not None and pause > now:\n",
+        "            if False:\n",
+        f"{SENDING}/test_limits.py::test_a_pause_holds_for_all_replicas_and_is_never_shortened",
+    ),
+)
+
+SAFEGUARDS = (*CLAIM, *DOUBT, *RECEIVED, *ROUTES, *ADAPTERS, *AROUND, *LIMIT)

@@ -28,7 +28,7 @@ LOST_AFTER = 60.0
 """a grant whose holder says nothing counts so long"""
 AFTERMATH = 2.0
 """seconds in which a process that lost its session may yet finish its call"""
-LOOK_AFTER = 1.5
+LOOK_AFTER = 1.0
 """a call that is out so long has its holder looked for"""
 ENOUGH_CALLS = 20
 """before so many the least duration is not believed"""

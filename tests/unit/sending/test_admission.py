@@ -219,6 +219,16 @@ def test_a_slot_is_booked_as_far_ahead_as_the_asker_needs() -> None:
     assert admit([full], ask(ahead=0.1), frees - 0.05) == Granted(10, frees)
 
 
+def test_what_someone_more_urgent_waits_for_is_left_to_it_down_to_a_floor() -> None:
+    held = book()
+    book_grant(held, ask(Lane.AUTH, waiter=9), 92, 0.0, 1)
+    take_place([held], ask(Lane.AUTH, wanted=6, waiter=2), 0.1, 0.2)
+    assert admit([held], ask(Lane.NORMAL, wanted=8), 0.1) == Granted(8, 0.1), "its own floor"
+    unbound = Book(held.log, held.rules, {})
+    assert admit([unbound], ask(Lane.NORMAL, wanted=8), 0.1) == Granted(2, 0.1)
+    assert admit([unbound], ask(Lane.AUTH, wanted=6, waiter=2), 0.1) == Granted(6, 0.1)
+
+
 def test_who_waits_first_is_served_first_and_loses_the_place_by_not_coming() -> None:
     held = book(Rule(What.UNITS, 1, 10))
     grant = book_grant(held, ask(Lane.AUTH, waiter=9), 10, 0.0, 1)
