@@ -108,7 +108,7 @@ class KafkaServer:
         self._port_file.write_text(str(port))
         command = [*self._java(classpath, "-Xmx128m"), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
-        command += ["--cluster-id", cluster, "--config", str(draft)]
+        command += [f"--cluster-id={cluster}", "--config", str(draft)]  # an id may begin with a dash
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, our words
         if done.returncode:
             lines = (done.stderr + done.stdout).splitlines()
