@@ -16,6 +16,7 @@ from services.ingest.api import Api
 from services.ingest.catalog import CurrentRules
 from services.ingest.handlers import EventRecords, Intake, Writer, as_it_came
 from services.ingest.lag import Lag
+from services.ingest.pauses import PauseApi
 from services.ingest.posting import Posting
 from services.ingest.repository import Outcome, Submission
 from services.ingest.settings import Settings
@@ -85,6 +86,7 @@ def build(
     app = make_app("bongsu ingest", health)
     keys = ApiKeys(engine)
     app.include_router(Api(engine, keys, vault, clock).router())
+    app.include_router(PauseApi(engine, keys, config).router())
     _document(app)
     events = Posting(keys, intake, bodies, lag)
     return Ingest(Direct(app, {"/v1/events": events}), rules, intake, writer, lag)

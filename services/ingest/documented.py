@@ -244,3 +244,46 @@ CANCEL_MESSAGE: dict[str, Any] = {
     },
     "openapi_extra": _SECURITY,
 }
+
+_PAUSE: dict[str, Any] = {
+    "what": "template",
+    "name": "ORDER-PAID",
+    "why": "a wrong price in the text",
+    "by": "shop",
+    "since": "2026-11-23T03:00:00Z",
+    "held": 12,
+}
+
+LIST_PAUSES: dict[str, Any] = {
+    "tags": ["pauses"],
+    "summary": "What is paused",
+    "description": "`held` is how many messages wait for it just now.",
+    "responses": {200: _answer("All pauses", {"pauses": [_PAUSE]}), **_READ},
+    "openapi_extra": _SECURITY,
+}
+
+PAUSE: dict[str, Any] = {
+    "tags": ["pauses"],
+    "summary": "Pause a profile, a template, a lane or a dealer",
+    "description": "From now on nothing of it leaves, in any process: what was not handed to a dealer is held, and "
+    "goes on once it is resumed; at its deadline it expires. Where a dealer is paused, messages take another route "
+    "of their profile if there is one.",
+    "responses": {
+        200: _answer("It is paused", _PAUSE),
+        **_READ,
+        **_problems(s400=("invalid-parameter",), s404=("nothing-to-pause",)),
+    },
+    "openapi_extra": _SECURITY,
+}
+
+RESUME: dict[str, Any] = {
+    "tags": ["pauses"],
+    "summary": "Resume what was paused",
+    "description": "What it held goes on within two seconds, in its order.",
+    "responses": {
+        204: {"description": "It is not paused any more"},
+        **_READ,
+        **_problems(s400=("invalid-parameter",), s404=("not-paused",)),
+    },
+    "openapi_extra": _SECURITY,
+}

@@ -206,13 +206,18 @@ def _held(step: Step, until: str) -> str:
             f"and expires at {until}."
         )
     failed = f"{_attempt_failed(step)} " if step.attempt_state == AttemptState.FAILED else ""
-    why = _stopped(str(step.detail["held_by"]), step)
-    goes_on = f"It goes on once somebody mends that or a probe succeeds, and expires at {until}."
+    stop = str(step.detail["held_by"])
+    why = _stopped(stop, step)
+    over = "somebody resumes it" if stop.startswith("pause/") else "somebody mends that or a probe succeeds"
+    goes_on = f"It goes on once {over}, and expires at {until}."
     return f"{failed}{_after_kakao(step)}It is held, because {why}. {goes_on}"
 
 
 def _stopped(stop: str, step: Step) -> str:
     scope, _, rest = stop.partition("/")
+    if scope == "pause":
+        what, _, name = rest.partition("/")
+        return f"somebody paused the {what} {name}"
     words = _STOPPED.get(scope, "{dealer} is stopped").format(dealer=rest.partition("/")[0])
     reason = step.detail.get("stopped_for") or step.reason
     return f"{words} ({reason_in_words(str(reason))})" if reason else words

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_ALL = text("SELECT scope, dealer, name, reason, seen_in, failures, since, probe_at, probes FROM stops")
-_LOCK = text("""
-    SELECT scope, dealer, name, reason, seen_in, failures, since, probe_at, probes FROM stops
-    WHERE (scope, dealer, name) = (:scope, :dealer, :name) FOR UPDATE
-""")
+_COLUMNS = "scope, dealer, name, reason, seen_in, failures, since, probe_at, probes, ordered_by, why"
+_ALL = text(f"SELECT {_COLUMNS} FROM stops")  # noqa: S608 - a constant
+_LOCK = text(f"""
+    SELECT {_COLUMNS} FROM stops WHERE (scope, dealer, name) = (:scope, :dealer, :name) FOR UPDATE
+""")  # noqa: S608 - a constant
 _SAVE = text("""
-    INSERT INTO stops (scope, dealer, name, reason, seen_in, failures, since, probe_at, probes)
-    VALUES (:scope, :dealer, :name, :reason, :seen_in, :failures, :since, :probe_at, :probes)
+    INSERT INTO stops (scope, dealer, name, reason, seen_in, failures, since, probe_at, probes, ordered_by, why)
+    VALUES (:scope, :dealer, :name, :reason, :seen_in, :failures, :since, :probe_at, :probes, :ordered_by, :why)
     ON CONFLICT (scope, dealer, name) DO UPDATE
     SET reason = excluded.reason, seen_in = excluded.seen_in, failures = excluded.failures, since = excluded.since,
-        probe_at = excluded.probe_at, probes = excluded.probes
+        probe_at = excluded.probe_at, probes = excluded.probes, ordered_by = excluded.ordered_by, why = excluded.why
 """)
 _OPEN = text(f"{_SAVE.text} WHERE stops.since IS NULL")
 _DROP = text("DELETE FROM stops WHERE (scope, dealer, name) = (:scope, :dealer, :name)")
@@ -39,7 +39,7 @@ _RELEASE = """
         SELECT id FROM messages m
         WHERE held_by IS NOT NULL AND held_by NOT LIKE 'approval/%' AND NOT EXISTS (
             SELECT FROM stops s
-            WHERE s.since IS NOT NULL AND s.dealer = ANY(CAST(:dealers AS text[]))
+            WHERE s.since IS NOT NULL AND (s.scope = 'pause' OR s.dealer = ANY(CAST(:dealers AS text[])))
               AND concat_ws('/', s.scope, s.dealer, nullif(s.name, '')) = m.held_by
         )
         ORDER BY id LIMIT {limit} FOR UPDATE SKIP LOCKED
@@ -141,6 +141,8 @@ def _values(stop: Stop) -> dict[str, Any]:
         "since": stop.since,
         "probe_at": stop.probe_at,
         "probes": stop.probes,
+        "ordered_by": stop.ordered_by,
+        "why": stop.why,
     }
 
 
@@ -157,4 +159,6 @@ def _stop(row: Row[Any]) -> Stop:
         since=row.since,
         probe_at=row.probe_at,
         probes=row.probes,
+        ordered_by=row.ordered_by,
+        why=row.why,
     )

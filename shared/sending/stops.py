@@ -3,8 +3,10 @@
 A stop has a scope: a dealer (no balance, bad credentials, or simply down), a profile at a dealer, a sender number, a
 template, or the receipts of a dealer, whose silence stops campaigns alone. It is *counting* while failures follow one
 another, *open* once they were enough; then messages go another route where there is one, else they are held with the
-reason shown. A probe, one message at a time, finds out whether it is over; an operator may lift it. Pure rules;
-``shared.sending.stop_store`` keeps them.
+reason shown. A probe, one message at a time, finds out whether it is over; an operator may lift it.
+
+A *pause* is a stop that somebody ordered: of a profile, a template, a lane or a dealer. Nothing but his word ends it.
+Pure rules; ``shared.sending.stop_store`` keeps them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Scope(StrEnum):
     SENDER = "sender"  # a profile's sender number, at a dealer
     TEMPLATE = "template"  # at a dealer
     RECEIPTS = "receipts"  # of a dealer, over Kakao or the carriers: bars the mass lane alone
+    PAUSE = "pause"  # of what somebody named
 
 
 class SeenIn(StrEnum):
@@ -39,11 +42,24 @@ class SeenIn(StrEnum):
 
     ANSWER = "answer"
     RECEIPT = "receipt"
+    NOWHERE = "nowhere"  # a pause: nothing failed
+
+
+class Pausable(StrEnum):
+    """What can be paused."""
+
+    PROFILE = "profile"
+    TEMPLATE = "template"
+    LANE = "lane"
+    DEALER = "dealer"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class StopKey:
-    """What is stopped; ``name`` is a profile's or a template's, for receipts ``kakao`` or ``text``, else empty."""
+    """What is stopped; ``name`` is a profile's or a template's, for receipts ``kakao`` or ``text``, else empty.
+
+    Of a pause ``dealer`` is one of ``Pausable``, and ``name`` which of them.
+    """
 
     scope: Scope
     dealer: str
@@ -72,6 +88,10 @@ class Stop:
     since: datetime | None = None
     probe_at: datetime | None = None
     probes: int = 0
+    ordered_by: str | None = None
+    """of a pause"""
+    why: str | None = None
+    """of a pause, in his words"""
 
     @property
     def is_open(self) -> bool:
@@ -118,14 +138,34 @@ def keys_of(message: Message, dealer: str | None = None) -> tuple[StopKey, ...]:
     """Return every stop that would hold ``message``, were it to go through ``dealer`` (default: its own)."""
     at = dealer or message.dealer
     blind = (receipts_key(at, message.channel),) if message.lane is Lane.MASS else ()
+    pauses = (
+        pause_key(Pausable.PROFILE, message.profile),
+        pause_key(Pausable.TEMPLATE, message.template),
+        pause_key(Pausable.LANE, message.lane),
+        pause_key(Pausable.DEALER, at),
+    )
     if message.channel.is_text:
-        return StopKey(Scope.DEALER, at), StopKey(Scope.SENDER, at, message.profile), *blind
+        return StopKey(Scope.DEALER, at), StopKey(Scope.SENDER, at, message.profile), *blind, *pauses
     return (
         StopKey(Scope.DEALER, at),
         StopKey(Scope.PROFILE, at, message.profile),
         StopKey(Scope.TEMPLATE, at, message.template),
         *blind,
+        *pauses,
     )
+
+
+def pause_key(what: Pausable, name: str) -> StopKey:
+    """Return what stops ``name`` while somebody wants it paused."""
+    return StopKey(Scope.PAUSE, what, name)
+
+
+PAUSED = "paused"
+
+
+def pause(what: Pausable, name: str, *, ordered_by: str, why: str, now: datetime) -> Stop:
+    """Return a pause that begins ``now``."""
+    return Stop(pause_key(what, name), PAUSED, SeenIn.NOWHERE, 0, now, ordered_by=ordered_by, why=why)
 
 
 def receipts_key(dealer: str, channel: Channel) -> StopKey:
@@ -173,7 +213,7 @@ class Evidence:
         if not self.known:
             return
         for key in keys_of(message, dealer):
-            if key in self.known and key.scope is not Scope.RECEIPTS:
+            if key in self.known and key.scope not in {Scope.RECEIPTS, Scope.PAUSE}:
                 self.seen.setdefault(key, Seen()).succeeded = True
 
 
