@@ -229,8 +229,7 @@ async def _judge(running: _Run) -> int:
     async with running.engine.begin() as connection:
         wrong = list(await differences(connection))
     outcome.findings = audit(ledger, truth, fed.accepted, numbers=fed.numbers, blind=outcome.blind, mute=outcome.mute)
-    if outcome.findings:
-        outcome.evidence = await _evidence(running, truth)
+    outcome.evidence = await _evidence(running, truth) if outcome.findings else []
     if wrong:
         outcome.findings.append(Finding("P9", "figures that differ", len(wrong), str(wrong[0])))
     if fed.refused:
