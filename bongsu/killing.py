@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -208,7 +208,10 @@ async def _settle(running: _Run, clock: FastClock) -> None:
     left, since, turned = -1, time.monotonic(), False
     while True:
         still = await _judge(running)
-        if not outcome.findings or time.monotonic() > deadline:
+        if not outcome.findings:
+            return
+        if time.monotonic() > deadline:
+            outcome.evidence = await _evidence(running)
             return
         if still != left:
             left, since = still, time.monotonic()
@@ -229,7 +232,6 @@ async def _judge(running: _Run) -> int:
     async with running.engine.begin() as connection:
         wrong = list(await differences(connection))
     outcome.findings = audit(ledger, truth, fed.accepted, numbers=fed.numbers, blind=outcome.blind, mute=outcome.mute)
-    outcome.evidence = await _evidence(running, truth) if outcome.findings else []
     if wrong:
         outcome.findings.append(Finding("P9", "figures that differ", len(wrong), str(wrong[0])))
     if fed.refused:
@@ -250,8 +252,9 @@ _EVIDENCE = text("""
 """)
 
 
-async def _evidence(running: _Run, truth: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+async def _evidence(running: _Run) -> list[dict[str, Any]]:
     """Return all that is known of the examples of what was found."""
+    truth = await truth_of(running.http, running.box.urls["sandbox"])
     examples = [finding.example for finding in running.outcome.findings]
     async with running.engine.connect() as connection:
         rows = [dict(row) for row in (await connection.execute(_EVIDENCE, {"examples": examples})).mappings()]

@@ -533,17 +533,14 @@ def _may_go(book: Book, message: Message, config: Config) -> Profile | None:
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:
     """Take ``message`` to a dealer where its template is approved, or hold it until there is one.
 
-    ``is_gone`` tells that its own route was taken out of the configuration.
-
     A brand message is approved by nobody: it goes to a dealer that brings it, and has failed where there is none.
+    ``is_gone`` tells that its own route was taken out of the configuration.
     """
     is_brand = message.channel is Channel.FRIENDTALK
     why = {"why": "not_brought" if is_brand else "not_approved", "dealer": message.dealer}
     match detour:
-        case MoveTo(dealer) if is_gone:
-            book.turn_to(message, message.channel, dealer, detail={**why, "why": "route_gone"})
         case MoveTo(dealer):
-            book.turn_to(message, message.channel, dealer, detail=why)
+            book.turn_to(message, message.channel, dealer, detail={**why, "why": "route_gone"} if is_gone else why)
         case Hold() if is_brand:
             book.move(message, MessageState.FAILED, final=True, reason="not_permitted", detail=why)
         case Hold(by, until):

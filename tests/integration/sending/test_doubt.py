@@ -6,7 +6,7 @@ import pytest
 
 from shared.config import Uncertain, Unconfirmed
 from shared.contracts.states import Category
-from shared.dealers.base import LookupMeans, NotFound, Refused
+from shared.dealers.base import LookupMeans, Refused
 from tests.integration.sending.world import Insert, World
 
 
@@ -134,11 +134,7 @@ async def test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it(world: W
     [key] = world.dealer.ids
     await world.tell(world.dealer.unconfirmed(key))
     await world.receipts.apply()
-    world.dealer.lookup_answer = lambda _: NotFound("never heard of it")
-    for _ in range(6):
-        world.clock.pass_(hours=2)
-        await world.reconciler()
-    assert len(world.dealer.lookups) > 2
+    await world.search_in_vain()
     assert (await world.message(message))["state"] == "uncertain"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from shared.catalog.template import Template
 from shared.config import Config
 from shared.db.engine import engine_for
-from shared.dealers.base import LookupMeans, NotFound, Refused
+from shared.dealers.base import LookupMeans, Refused
 from shared.sending.stop_store import load_stops, take_probe
 from tests.integration.sending.test_door import BODY, door
 from tests.integration.sending.test_sender import waits_for_a_lock
@@ -63,11 +63,7 @@ async def test_what_the_dealer_named_is_not_sent_again_because_a_list_lacks_it(w
     [message] = await insert()
     world.dealer.lookup_means = LookupMeans.BY_KEY
     await world.sender(await world.jobs())
-    world.dealer.lookup_answer = lambda _: NotFound("never heard of it")
-    for _ in range(6):
-        world.clock.pass_(hours=2)
-        await world.reconciler()
-    assert len(world.dealer.lookups) > 2
+    await world.search_in_vain()
     assert (await world.message(message))["state"] == "sent"
 
 

@@ -263,6 +263,14 @@ class World:
         async with self.engine.begin() as connection:
             await keep(connection, self.vault, self.dealer.name, "push", reports, now=self.clock.now())
 
+    async def search_in_vain(self) -> None:
+        """Let half a day pass in which the dealer's search, asked several times, finds nothing."""
+        self.dealer.lookup_answer = lambda _: NotFound("never heard of it")
+        for _ in range(6):
+            self.clock.pass_(hours=2)
+            await self.reconciler()
+        assert len(self.dealer.lookups) > 2
+
     async def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
         """Return what ``query`` finds."""
         async with self.engine.connect() as connection:
