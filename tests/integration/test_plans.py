@@ -36,7 +36,7 @@ from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
 from shared.ledger.repository import load, look, save
 from shared.sending import pace_store
-from shared.sending.receipts import _BY_DEALER_ID, _DONE, _take
+from shared.sending.receipts import _BY_DEALER_ID, _DONE, _due
 from shared.sending.reconcile import _DUE
 from shared.sending.stop_store import held, release
 from tests.conftest import TEMPLATE, execute, in_database
@@ -232,7 +232,7 @@ async def test_what_names_its_messages_looks_at_their_week_alone(explained: Expl
 
 
 async def receipts_to_apply(on: Explained) -> None:
-    waiting = await _take(on.connection, 50, now=NOW + timedelta(hours=1))
+    waiting = await _due(on.connection, 50, now=NOW + timedelta(hours=1))
     assert waiting
 
 
