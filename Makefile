@@ -37,7 +37,7 @@ unit: $(READY) ## the tests that need no server
 	$(BIN)/pytest tests/unit
 
 test: $(READY) kafka-tools ## every test: real Postgres, real Kafka, kills
-	$(BIN)/pytest -m "not soak" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadgroup --no-loadscope-reorder
 
 soak: $(READY) kafka-tools ## a thousand kills, 500 over each bus, in about an hour
 	$(BIN)/pytest -m soak --timeout=3600 --capture=no

@@ -27,6 +27,20 @@ settings.register_profile("bongsu", deadline=None, suppress_health_check=[Health
 settings.load_profile("bongsu")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each process a file whole, for the servers that its tests share; what takes long begins first.
+
+    Of the kills each bus is a share of its own, and of the conformance each dealer.
+    """
+    order = {"test_kills": 0, "test_conformance": 1}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        share = params.get("kafka" if item.path.stem == "test_kills" else "kind", "")
+        apart = item.path.stem in order
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {share}" if apart else str(item.path)))
+
+
 def in_database(url: str, name: str) -> str:
     # urlunsplit would drop the empty authority of a socket's URL
     return urlunsplit(urlsplit(url)._replace(path="/" + name)).replace("postgresql:/b", "postgresql:///b")
