@@ -221,7 +221,8 @@ class Sender:
         """Return what these messages may pass, with the probes that this process was given."""
         closed = await self._closed(connection, book)
         gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
-        waiting = {key for message in book.messages.values() for key in keys_of(message)}
+        leaving = (message for message in book.messages.values() if _may_leave(book, message, self.config))
+        waiting = {key for message in leaving for key in keys_of(message)}
         for key in sorted(gate.stops, key=in_locking_order):
             stop = gate.stops[key]
             due = key in waiting and stop.probe_at is not None and stop.probe_at <= world_now
@@ -528,6 +529,14 @@ def _may_go(book: Book, message: Message, config: Config) -> Profile | None:
         book.move(message, MessageState.SCHEDULED, due_at=opens, detail={"why": "quiet_hours"})
         return None
     return profile
+
+
+def _may_leave(book: Book, message: Message, config: Config) -> bool:
+    """Return whether only a stop may keep ``message`` here: what waits for other things uses up no probe."""
+    if message.state is not MessageState.QUEUED or book.now >= message.deadline:
+        return False
+    profile = config.profiles.get(message.profile)
+    return profile is not None and next_allowed(book.now, message.category, profile) <= book.now
 
 
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +91,21 @@ async def test_a_probe_that_succeeds_lets_the_others_go(world: World, insert: In
     assert await states(world, messages) == {("failed", None): FEW, ("sent", None): 20 - FEW}
     async with world.engine.connect() as connection:
         assert await load_stops(connection) == {}
+
+
+async def test_a_message_in_its_hours_of_rest_uses_up_no_probe(world: World, insert: Insert) -> None:
+    await insert(20, deadline=world.clock.now() + timedelta(days=2))
+    world.dealer.answer = lambda _: Refused("no_balance", "402")
+    await world.sender(await world.jobs())
+    world.dealer.answer = lambda _: None
+    later(world)
+    world.clock.pass_(hours=10)  # from noon to 22:00; the shop is quiet until 8:00
+    sizes = len(world.dealer.calls)
+    await go_on(world)
+    assert world.dealer.calls[sizes:] == []
+    world.clock.pass_(hours=11)
+    await go_on(world)
+    assert world.dealer.calls[sizes:] == [1]
 
 
 async def test_replicas_send_one_probe_between_them(world: World, insert: Insert) -> None:
