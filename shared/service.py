@@ -18,6 +18,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from sqlalchemy import text
 
+from shared.bell import Bell
 from shared.errors import BongsuError
 from shared.http import problems
 
@@ -173,29 +174,35 @@ async def run(
 async def repeat(
     work: Callable[[], Awaitable[int]],
     *,
-    every_seconds: float,
+    every_seconds: float | Callable[[], Awaitable[float]],
     stopping: asyncio.Event,
     turn: Callable[[], None],
-    bell: asyncio.Event | None = None,
+    bell: Bell | None = None,
+    at_least_seconds: float = 0.0,
 ) -> None:
-    """Call ``work`` until ``stopping``: at once again while it finds something, else when ``bell`` is set.
+    """Call ``work`` until ``stopping``: at once again while it finds something, else when ``bell`` rings.
 
-    What rings no bell here (another replica's work, what is due by the clock) is found after ``every_seconds``.
+    What rings no bell here (another replica's work, what is due by the clock) is found after ``every_seconds``, which
+    may be asked for each time. A bell that rings often is heard ``at_least_seconds`` after ``work`` found nothing.
     """
+    bell = bell or Bell()
     while not stopping.is_set():
         turn()
-        if bell is not None:
-            bell.clear()
+        heard = bell.rings
         if not await work():
-            await _first_of(every_seconds, stopping, *([bell] if bell else []))
+            seconds = every_seconds if isinstance(every_seconds, float) else await every_seconds()
+            await unless(stopping, asyncio.sleep(at_least_seconds))
+            await unless(stopping, bell.wait(heard, seconds - at_least_seconds))
 
 
-async def _first_of(seconds: float, *events: asyncio.Event) -> None:
-    """Return when one of ``events`` is set, or after ``seconds``."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+async def unless(stopping: asyncio.Event, wait: Coroutine[Any, Any, None]) -> None:
+    """Await ``wait``, but no longer than until ``stopping``."""
+    waits = [asyncio.ensure_future(wait), asyncio.ensure_future(stopping.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()
 
 
 def spare_collections() -> None:

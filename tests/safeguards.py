@@ -695,7 +695,7 @@ AROUND = (
         "what is due: one replica at a time",
         "two replicas part what one moment brings, and a person's second message is queued before the first",
         "services/dispatcher/handlers.py",
-        '            if not await is_alone(connection, "due"):',
+        '            if not await is_alone(connection, f"due/{self.lane}"):',
         "            if False:",
         f"{SENDING}/test_survival.py::test_replicas_do_not_part_what_is_due_at_one_moment",
     ),

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from services.dispatcher.api import ReceiptApi, warn_of_open_doors
-from services.dispatcher.handlers import EndForgotten, LetGo, LetGoApproved, QueueDue, SendJobs
+from services.dispatcher.handlers import DUE_PAUSE, EndForgotten, LetGo, LetGoApproved, QueueDue, SendJobs
 from services.dispatcher.settings import Settings
+from shared.bell import Bell
 from shared.bus import consume
+from shared.bus.connection import BusConnection, bus_connection, listen
 from shared.bus.kafka import KafkaProducer
 from shared.bus.open import open_source
 from shared.bus.relay import relay
@@ -33,18 +35,19 @@ from shared.telemetry import configure_logging
 async def serve(settings: Settings) -> None:
     """Run the dispatcher until it is told to stop."""
     configure_logging("dispatcher", settings.log_level)
-    stopping, health, arrived = asyncio.Event(), Health(), asyncio.Event()
+    stopping, health = asyncio.Event(), Health()
     async with AsyncExitStack() as stack:
         sender = await open_sender(stack, settings)
+        ledger = await stack.enter_async_context(bus_connection(sender.engine))
         warn_of_open_doors(sender.dealers, sender.config)
         health.watch(sender.engine, settings.kafka_bootstrap_servers)
         loops = [
             *[await _lane(stack, settings, sender, lane, stopping, health) for lane in Lane],
-            *_chores(sender, stopping, health, arrived),
+            *_chores(sender, stopping, health, ledger),
         ]
         if settings.kafka_bootstrap_servers:
             producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
-            loops.append(relay(sender.engine, producer, stopping=stopping))
+            loops += [relay(sender.engine, producer, stopping=stopping), listen(ledger, stopping)]
 
         app = make_app("bongsu dispatcher", health)
         groups = Groups(Receipts(sender).take)
@@ -76,23 +79,34 @@ async def _lane(
 
 
 def _chores(
-    sender: Sender, stopping: asyncio.Event, health: Health, arrived: asyncio.Event
+    sender: Sender, stopping: asyncio.Event, health: Health, ledger: BusConnection
 ) -> list[Coroutine[Any, Any, None]]:
     """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts and where
     templates stand.
     """  # noqa: D205 - one sentence
+    arrived = Bell()
     reconciler = Reconciler(sender, partial(health.turn, "reconcile"))
+    queues = [QueueDue(sender.engine, sender.clock, lane) for lane in Lane]
     apis = template_apis(sender.config, sender.dealers)
 
     async def reconcile() -> int:
         asked = await reconciler()
         if asked:
-            arrived.set()  # what was learnt is stored as receipts
+            arrived.ring()  # what was learnt is stored as receipts
         return asked
 
     chore = partial(repeat, stopping=stopping)
     return [
-        chore(QueueDue(sender.engine, sender.clock), every_seconds=0.2, turn=partial(health.turn, "due")),
+        *[
+            chore(
+                queue,
+                every_seconds=queue.rest,
+                turn=partial(health.turn, f"due-{queue.lane}"),
+                bell=ledger.bell,  # what is scheduled now may be due before what was waited for
+                at_least_seconds=DUE_PAUSE,
+            )
+            for queue in queues
+        ],
         chore(
             EndForgotten(sender.engine, sender.clock),
             every_seconds=60.0,

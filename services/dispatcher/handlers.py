@@ -10,19 +10,22 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.dispatcher import telemetry
-from services.dispatcher.domain import Due, when_due
-from services.dispatcher.repository import due_messages, forgotten_messages, is_alone
+from services.dispatcher.repository import due_messages, forgotten_messages, is_alone, next_due
 from shared.bus import Received
 from shared.clock import Clock
 from shared.contracts.jobs import SendJob
 from shared.contracts.states import Lane, MessageState
 from shared.copies.store import release_approved
-from shared.ledger.repository import load, save
+from shared.ledger.repository import load, queue, save
 from shared.sending.sender import Job, Sender
 from shared.sending.stop_store import load_stops, release
 
 GRACE = timedelta(minutes=10)
 """world time"""
+DUE_BATCH = 2000
+"""so few that their transaction, which holds back all readers of the ledger, takes some ten milliseconds"""
+DUE_PAUSE, DUE_REST = 0.1, 2.0
+"""seconds between two looks at what is due that found nothing: at least, and at most (the clock may have been set)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +47,35 @@ class SendJobs:
 
 @dataclass(frozen=True, slots=True)
 class QueueDue:
-    """Queues scheduled messages whose time has come: delays, hour windows, retries, texts that waited for morning."""
+    """Queues scheduled messages of a lane whose time has come: delays, hour windows, retries, what waited for morning.
+
+    A lane of its own each, so that a campaign that is due at one moment holds up no code.
+    """
 
     engine: AsyncEngine
     clock: Clock
+    lane: Lane
 
-    async def __call__(self, limit: int = 1000) -> int:
-        """Queue up to ``limit``; return how many were due. One replica at a time does."""
+    async def __call__(self, limit: int = DUE_BATCH) -> int:
+        """Queue up to ``limit``; return how many were due. One replica at a time does, for each lane."""
         async with self.engine.begin() as connection:
-            if not await is_alone(connection, "due"):
+            if not await is_alone(connection, f"due/{self.lane}"):
                 return 0
             now = self.clock.now()
-            due = await due_messages(connection, now=now, limit=limit)
-            if not due:
-                return 0
-            book = await load(connection, due, now=now, attempts=False)
-            for message in (book.messages[each] for each in due):
-                match outcome := when_due(message, now):
-                    case Due.QUEUE:
-                        book.move(message, MessageState.QUEUED)
-                    case Due.EXPIRE:
-                        book.move(message, MessageState.EXPIRED, final=True, reason="expired")
-                    case Due.LEAVE:
-                        pass
-                telemetry.DUE.labels(outcome).inc()
-            await save(connection, book)
+            due = await due_messages(connection, self.lane, now=now, limit=limit)
+            moved = await queue(connection, due, now=now)
+        for state, count in moved.items():
+            telemetry.DUE.labels(state).inc(count)
         return len(due)
+
+    async def rest(self) -> float:
+        """Return in how many seconds to look again: when the next is due, and ``DUE_REST`` at most."""
+        async with self.engine.connect() as connection:
+            due_at = await next_due(connection, self.lane)
+        if due_at is None:
+            return DUE_REST
+        seconds = (due_at - self.clock.now()) / self.clock.stretch(timedelta(seconds=1))
+        return min(max(seconds, DUE_PAUSE), DUE_REST)
 
 
 @dataclass(frozen=True, slots=True)

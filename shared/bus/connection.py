@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
+from shared.bell import Bell
 from shared.bus.base import BusAway
 from shared.ledger.repository import LEDGER_CHANNEL
 
@@ -36,29 +37,9 @@ _SESSION = """
     SET enable_mergejoin = off; SET synchronous_commit = off
 """
 _CLOSE_SECONDS = 2.0
+_LISTEN_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-class Bell:
-    """Counts rings, so that none is missed between looking and waiting."""
-
-    def __init__(self) -> None:
-        self.rings = 0
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """Wake who waits."""
-        self.rings += 1
-        self._rung.set()
-        self._rung = asyncio.Event()
-
-    async def wait(self, heard: int, timeout_seconds: float) -> None:
-        """Return once it has rung more than ``heard`` times, or after ``timeout_seconds``."""
-        if self.rings == heard:
-            rung = self._rung
-            with suppress(TimeoutError):
-                await asyncio.wait_for(rung.wait(), timeout_seconds)
 
 
 _NOTHING = text("SELECT 1")
@@ -178,6 +159,15 @@ async def bus_connection(engine: AsyncEngine) -> AsyncIterator[BusConnection]:
         else:
             del _shared[engine]
             await bus.close()
+
+
+async def listen(bus: BusConnection, stopping: asyncio.Event) -> None:
+    """Keep ``bus`` connected, so that its bell rings, where nobody reads the ledger through it."""
+    while not stopping.is_set():
+        with suppress(BusAway):
+            await bus.session()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _LISTEN_SECONDS)
 
 
 async def announce(bus: BusConnection) -> None:

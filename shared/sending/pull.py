@@ -6,7 +6,6 @@ three leaves the batch with the dealer, which gives it again; and a receipt that
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.bell import Bell
 from shared.dealers.base import Dealer, Report
 from shared.sending import telemetry
 from shared.sending.receipts import keep
@@ -29,8 +29,8 @@ class Pull:
 
     sender: Sender
     dealer: Dealer
-    bell: asyncio.Event
-    """set when receipts were stored"""
+    bell: Bell
+    """rings when receipts were stored"""
     stored: frozenset[Report] = field(default_factory=frozenset)
     """what the last batch was: given again when its acknowledgement was lost, and no reason to store it again"""
 
@@ -44,7 +44,7 @@ class Pull:
                 sender = self.sender
                 async with sender.engine.begin() as connection:
                     await keep(connection, sender.vault, self.dealer.name, "pull", new, now=sender.clock.now())
-                self.bell.set()
+                self.bell.ring()
             self.stored = frozenset(pulled.reports)
             await self.dealer.acknowledge(pulled)
         telemetry.PULLED.labels(self.dealer.name).inc(len(new))

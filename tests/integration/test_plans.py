@@ -20,7 +20,7 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bongsu.bench.fill import fill
-from services.dispatcher.repository import due_messages
+from services.dispatcher.repository import due_messages, next_due
 from services.ingest.reading import read_page, read_story
 from services.ingest.repository import find_earlier
 from services.metrics import queries
@@ -29,12 +29,12 @@ from services.metrics.repository import load_past
 from shared.bus import ledger as transitions
 from shared.bus.connection import _SESSION
 from shared.bus.ledger import Place
-from shared.contracts.states import AttemptState, Channel, MessageState
+from shared.contracts.states import AttemptState, Channel, Lane, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
 from shared.db.engine import engine_for
 from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
-from shared.ledger.repository import load, look, save
+from shared.ledger.repository import load, look, queue, save
 from shared.sending import pace_store
 from shared.sending.receipts import _BY_DEALER_ID, _DONE, _due
 from shared.sending.reconcile import _DUE
@@ -69,6 +69,8 @@ class Some:
     dealer_message_id: str
     key: bytes
     end: Place
+    waiting: MessageId
+    """scheduled, and due"""
 
 
 async def some(connection: AsyncConnection) -> Some:
@@ -84,7 +86,8 @@ async def some(connection: AsyncConnection) -> Some:
     ).one()
     latest = await connection.execute(text("SELECT max(xid::text::bigint) FROM transitions"))
     end = Place(int(latest.scalar_one()), 2**62)
-    return Some(MessageId(row.id), row.event_id, PersonId(row.person_id), row.dealer_message_id, row.key, end)
+    waiting = MessageId(await connection.scalar(text("SELECT id FROM messages WHERE state = 'scheduled' LIMIT 1")))
+    return Some(MessageId(row.id), row.event_id, PersonId(row.person_id), row.dealer_message_id, row.key, end, waiting)
 
 
 @dataclass
@@ -214,8 +217,13 @@ async def judge(on: Explained) -> None:
     await on.connection.execute(_DONE, done)
 
 
+async def queue_some(on: Explained) -> None:
+    assert await queue(on.connection, [on.rows.waiting], now=NOW + timedelta(hours=1))
+
+
 PRUNED: dict[str, Callable[[Explained], Awaitable[object]]] = {
     "a change of messages": load_and_save,
+    "messages to queue": queue_some,
     "an applied receipt": judge,
     "what metrics must know of the past": lambda on: load_past(on.connection, [on.rows.message]),
 }
@@ -265,7 +273,8 @@ async def reading(on: Explained, topic: str) -> None:
 
 
 PROBED: dict[str, Callable[[Explained], Awaitable[object]]] = {
-    "due messages": lambda on: due_messages(on.connection, now=NOW + timedelta(hours=1), limit=20),
+    "due messages": lambda on: due_messages(on.connection, Lane.NORMAL, now=NOW + timedelta(hours=1), limit=20),
+    "when the next is due": lambda on: next_due(on.connection, Lane.NORMAL),
     "held messages": lambda on: held(on.connection),
     "messages to let go": lambda on: release(on.connection, ["solapi"], now=NOW, world_now=NOW),
     "attempts to ask about": attempts_to_ask_about,

@@ -123,7 +123,8 @@ class Bench:
             # Probes wait for the world, which this clock does not move.
             await self.execute("UPDATE stops SET probe_at = now() - interval '1 second' WHERE since IS NOT NULL")
             await LetGo(self.sender)()
-            await QueueDue(self.engine, self.clock)()
+            for lane in Lane:
+                await QueueDue(self.engine, self.clock, lane)()
             await self.sender(await self.jobs())
             await reconciler()
             await self.pull()

@@ -136,7 +136,7 @@ class World:
         """Let go what may go, and send what is queued, as the dispatcher's loops do."""
         await LetGo(self.sender)()
         await LetGoApproved(self.sender)()
-        await QueueDue(self.engine, self.clock)()
+        await QueueDue(self.engine, self.clock, Lane.NORMAL)()
         rows = await self.rows("SELECT id, seq, dealer, channel, lane FROM messages WHERE state = 'queued' ORDER BY id")
         await self.sender([Job(MessageId(r.id), r.seq, r.dealer, Channel(r.channel), Lane(r.lane)) for r in rows])
 

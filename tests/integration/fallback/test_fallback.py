@@ -133,7 +133,7 @@ async def test_a_text_waits_for_the_end_of_rest_and_then_goes(world: World, inse
     await decide(world)
     row = await world.message(message)
     assert (row["state"], row["channel"]) == ("scheduled", "sms")
-    due = QueueDue(world.engine, world.clock)
+    due = QueueDue(world.engine, world.clock, Lane.NORMAL)
     assert await due() == 0
     world.clock.time = row["due_at"] + timedelta(seconds=1)
     assert await due() == 1

@@ -14,7 +14,7 @@ from services.dispatcher.handlers import QueueDue
 from services.ingest.reading import read_story
 from services.ingest.story import detail_of, explain
 from shared.config import Unconfirmed
-from shared.contracts.states import Category
+from shared.contracts.states import Category, Lane
 from shared.dealers.base import LookupMeans
 from shared.ids import MessageId
 from shared.sending.by_hand import Resolved, Resolver
@@ -101,7 +101,7 @@ async def test_not_taken_by_hand_goes_out_again_by_the_ordinary_rule(world: Worl
     assert found.due_at is not None
     assert found.due_at > world.clock.now()
     world.clock.pass_(minutes=1)
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     await world.sender(await world.jobs())
     assert [each["state"] for each in await world.attempts(message)] == ["failed", "sent"]
     assert "not taken" in await told(world, message)

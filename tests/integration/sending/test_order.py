@@ -12,6 +12,7 @@ import pytest
 from services.dispatcher.handlers import LetGo, QueueDue
 from shared.config import Limits
 from shared.contracts.keys import read_request_key
+from shared.contracts.states import Lane
 from shared.ids import PersonId
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def go_on(world: World) -> None:
     """Let what is due in a moment be queued and sent, a few times."""
     for _ in range(3):
         world.clock.pass_(seconds=1)
-        await QueueDue(world.engine, world.clock)()
+        await QueueDue(world.engine, world.clock, Lane.NORMAL)()
         await world.sender(await world.jobs())
 
 

@@ -12,6 +12,7 @@ from services.dispatcher.handlers import LetGo, QueueDue
 from services.ingest.reading import read_story
 from services.ingest.story import explain
 from shared.config import Config
+from shared.contracts.states import Lane
 from shared.dealers.base import LookupMeans
 from shared.sending.stop_store import lift, open_stop
 from shared.sending.stops import Pausable, pause, pause_key
@@ -31,7 +32,7 @@ async def resume(world: World, what: Pausable, name: str) -> None:
     async with world.engine.begin() as connection:
         assert await lift(connection, pause_key(what, name))
     await LetGo(world.sender)()
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     await world.sender(await world.jobs())
 
 
@@ -110,7 +111,7 @@ async def test_a_pause_past_the_deadline_lets_a_message_expire(world: World, ins
     await order(world, Pausable.TEMPLATE, "PAID")
     await world.sender(await world.jobs())
     world.clock.time = (await world.message(message))["deadline"] + timedelta(seconds=1)
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     assert (await world.message(message))["state"] == "expired"
 
 

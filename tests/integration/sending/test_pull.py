@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from shared.bell import Bell
 from shared.db.engine import engine_for
 from shared.dealers.base import Capabilities, Pulled, Push, Report
 from shared.sending.pull import Pull
@@ -52,7 +53,7 @@ def dealer() -> Mailbox:
 
 
 def pulling(world: World, mailbox: Mailbox) -> Pull:
-    return Pull(world.sender, mailbox, asyncio.Event())
+    return Pull(world.sender, mailbox, Bell())
 
 
 async def delivered(world: World, insert: Insert, mailbox: Mailbox, count: int = 5) -> Sequence[object]:
@@ -84,7 +85,7 @@ async def test_what_waits_at_the_dealer_is_stored_and_acknowledged(
     await delivered(world, insert, dealer)
     pull = pulling(world, dealer)
     assert await drain(pull) == 5
-    assert pull.bell.is_set()
+    assert pull.bell.rings
     assert dealer.kept == []
     assert {row["via"] for row in await world.rows("SELECT via FROM receipts")} == {"pull"}
     assert await world.receipts.apply() == 5

@@ -45,7 +45,7 @@ async def states(world: World, messages: list[MessageId]) -> Counter[tuple[str, 
 async def go_on(world: World) -> None:
     """Let held messages go, queue what is due, and send it, as the dispatcher's loops do."""
     await LetGo(world.sender)()
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     await world.sender(await world.jobs())
 
 
@@ -117,7 +117,7 @@ async def test_replicas_send_one_probe_between_them(world: World, insert: Insert
     replica = world.replica()
     await LetGo(world.sender)()
     await LetGo(replica.sender)()
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     jobs = await world.jobs()
     await world.sender(jobs[:1])
     await replica.sender(jobs[1:])
@@ -129,7 +129,7 @@ async def test_a_held_message_expires_at_its_deadline(world: World, insert: Inse
     world.dealer.answer = lambda _: Refused("no_balance", "402")
     await world.sender(await world.jobs())
     world.clock.pass_(days=2)
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     assert await states(world, messages) == {("failed", None): FEW, ("expired", None): 10 - FEW}
 
 
@@ -226,7 +226,7 @@ async def test_a_dealer_that_is_away_is_left_after_a_few_calls(
     await world.sender(await world.jobs())
     assert await states(world, later) == {("sent", None): 20}
     world.clock.pass_(minutes=1)
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     await world.sender(await world.jobs())
     await world.sender(await world.jobs())
     assert await states(world, first) == {("sent", None): FEW_CALLS}

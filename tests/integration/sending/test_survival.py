@@ -13,6 +13,7 @@ from services.dispatcher.handlers import EndForgotten, LetGo, QueueDue
 from services.dispatcher.repository import due_messages, is_alone
 from services.fallback.handlers import DecideFallback
 from shared.config import Config
+from shared.contracts.states import Lane
 from shared.db.engine import engine_for
 from shared.dealers.base import Refused, Report, StillUnknown
 from shared.ids import PersonId
@@ -83,7 +84,7 @@ async def test_what_a_dealer_that_was_taken_out_held_goes_another_way(
     assert (await world.message(message))["held_by"] == "dealer/solapi"
     other = build(world.engine, FakeDealer("other"), ELSEWHERE, vault, world.clock)
     assert await LetGo(other.sender)() == 1
-    assert await QueueDue(other.engine, other.clock)() == 1
+    assert await QueueDue(other.engine, other.clock, Lane.NORMAL)() == 1
     for _ in range(2):  # it is queued anew for the other
         await other.sender(await other.jobs())
     row = await other.message(message)
@@ -207,7 +208,7 @@ async def test_what_waited_for_one_moment_goes_in_the_order_in_which_it_came(wor
     ids = await insert(30, state="scheduled", due_at=due_at)
     # where the rows lie says nothing of their order
     await world.execute("UPDATE messages SET tries = 0 WHERE id = ANY(CAST(:ids AS uuid[]))", ids=ids[::2])
-    due = QueueDue(world.engine, world.clock)
+    due = QueueDue(world.engine, world.clock, Lane.NORMAL)
     assert [await due(limit=7) for _ in range(6)] == [7, 7, 7, 7, 2, 0]
     rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
     assert [row["message_id"] for row in rows] == ids
@@ -218,9 +219,9 @@ async def test_replicas_queue_what_is_due_once(world: World, insert: Insert, dat
     other = engine_for(database_url)
     async with other.begin() as held:  # another replica has some of them in hand
         await held.exec_driver_sql("SELECT id FROM messages ORDER BY id LIMIT 5 FOR UPDATE")
-        assert await QueueDue(world.engine, world.clock)() == 15
+        assert await QueueDue(world.engine, world.clock, Lane.NORMAL)() == 15
     await other.dispose()
-    assert await QueueDue(world.engine, world.clock)() == 5
+    assert await QueueDue(world.engine, world.clock, Lane.NORMAL)() == 5
     assert len(await world.rows("SELECT 1 FROM transitions")) == 20
 
 
@@ -230,10 +231,10 @@ async def test_replicas_do_not_part_what_is_due_at_one_moment(
     """One has a person's first message in hand and stands still: nobody queues the second before it (promise P7)."""
     ids = await insert(2, person_id=PersonId(uuid4()), state="scheduled", due_at=world.clock.now())
     async with database.begin() as slow:
-        assert await is_alone(slow, "due")
-        assert await due_messages(slow, now=world.clock.now(), limit=1) == ids[:1]
-        assert await QueueDue(world.engine, world.clock)() == 0
-    assert await QueueDue(world.engine, world.clock)() == 2
+        assert await is_alone(slow, "due/normal")
+        assert await due_messages(slow, Lane.NORMAL, now=world.clock.now(), limit=1) == ids[:1]
+        assert await QueueDue(world.engine, world.clock, Lane.NORMAL)() == 0
+    assert await QueueDue(world.engine, world.clock, Lane.NORMAL)() == 2
     rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
     assert [row["message_id"] for row in rows] == ids
 
@@ -247,14 +248,14 @@ async def test_replicas_do_not_part_what_a_stop_held(world: World, insert: Inser
         assert await release(slow, world.config.dealers, **times, limit=1) == 1
         assert await LetGo(world.sender)() == 0
     assert await LetGo(world.sender)() == 1
-    assert await QueueDue(world.engine, world.clock)() == 2
+    assert await QueueDue(world.engine, world.clock, Lane.NORMAL)() == 2
     rows = await world.rows("SELECT message_id FROM transitions ORDER BY xid, position")
     assert [row["message_id"] for row in rows] == ids
 
 
 async def test_what_is_due_past_its_deadline_expires(world: World, insert: Insert) -> None:
     [message] = await insert(state="scheduled", due_at=world.clock.now(), deadline=world.clock.now())
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     row = await world.message(message)
     assert (row["state"], row["final"], row["due_at"]) == ("expired", True, None)
 
