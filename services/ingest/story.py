@@ -53,6 +53,7 @@ _WAITS = {
     "hours": "its rule sends it within certain hours of the day",
     "quiet_hours": "of hours of rest, in which nobody is disturbed",
     "order": "an earlier message to the same person goes first",
+    "taken_late": "the dealer, who had searched for it in vain, says now that it took it: its word is awaited",
 }
 
 _STOPPED = {

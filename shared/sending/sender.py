@@ -69,6 +69,7 @@ from shared.sending.policy import (
     RetryPolicy,
     decide,
     means_of,
+    receipt_deadline,
     receipt_expected,
 )
 from shared.sending.stop_store import in_locking_order, load_stops, note, take_probe
@@ -400,6 +401,8 @@ class Sender:
 
     def _apply(self, book: Book, dealer: Dealer, attempt: Attempt, result: SendResult, verdicts: Verdicts) -> None:
         match result:
+            case Accepted() | AlreadyTaken() if attempt.state is AttemptState.FAILED and attempt.code is None:
+                self._wait_after_all(book, dealer, attempt, result)  # no receipt told the failure, but a search
             case Accepted(dealer_message_id, cost):
                 book.taken(
                     attempt,
@@ -425,6 +428,20 @@ class Sender:
                 said = {"said": storable(result.detail)} if result.detail else None
                 code = storable(result.code) if result.code else None
                 book.failed(attempt, reason=result.reason, code=code, then=then, detail=said)
+
+    def _wait_after_all(self, book: Book, dealer: Dealer, attempt: Attempt, result: Accepted | AlreadyTaken) -> None:
+        """Let the message of a failed ``attempt`` wait: its dealer, who searched in vain, says now that he took it.
+
+        This process stood still in the call so long that another asked meanwhile. A receipt will tell; sending again
+        before none can come any more might double it (promise P2).
+        """
+        if result.dealer_message_id:
+            book.name(attempt, storable(result.dealer_message_id))
+        message = book.messages[attempt.message_id]
+        waits = message.state in {MessageState.SCHEDULED, MessageState.QUEUED}
+        if waits and message.attempt == attempt.n:
+            until = min(message.deadline, attempt.opened_at + receipt_deadline(dealer, attempt))
+            book.move(message, MessageState.SCHEDULED, due_at=until, detail={"why": "taken_late"})
 
     # -- what follows --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.dispatcher.handlers import QueueDue
 from shared.contracts.states import Channel
 from shared.dealers.base import Accepted, LookupMeans, NotFound, OpenAttempt, Outgoing, SendResult
 from shared.ids import MessageId
@@ -135,6 +136,30 @@ async def test_not_found_counts_only_after_the_index_had_time_and_twice(world: W
     await world.reconciler()
     assert (await world.message(message))["state"] == "scheduled"
     assert len(world.dealer.given) == 0
+
+
+async def test_a_dealer_that_says_late_that_it_took_it_is_believed(world: World, insert: Insert) -> None:
+    """The sender stands still in its call for minutes; meanwhile the dealer is searched, twice, in vain."""
+    world.dealer.lookup_means = LookupMeans.BY_KEY
+    world.dealer.gate = asyncio.Event()
+    [message] = await insert()
+    sending = asyncio.create_task(world.sender(await world.jobs()))
+    await world.dealer.called.wait()
+    for _ in range(12):
+        world.clock.pass_(seconds=31)
+        await world.reconciler()
+    assert (await world.message(message))["state"] == "scheduled"
+    world.dealer.gate.set()
+    await sending
+    world.dealer.gate = None
+    world.clock.pass_(minutes=20)
+    await QueueDue(world.engine, world.clock)()
+    await world.sender(await world.jobs())
+    assert len(world.dealer.given) == 1
+    world.dealer.outcomes = dict.fromkeys(world.dealer.ids, True)
+    await world.tell(*[world.dealer.report(key) for key in world.dealer.ids])
+    await world.receipts.apply()
+    assert (await world.message(message))["state"] == "delivered"
 
 
 async def test_a_dealer_that_cannot_be_asked_keeps_it_uncertain_until_the_deadline(
