@@ -80,7 +80,9 @@ class _Data(BaseModel, extra="allow"):
     recipient: _Recipient
 
 
-class _Event(BaseModel):
+class Event(BaseModel):
+    """An event, as far as it is looked at."""
+
     specversion: str
     id: str
     source: str
@@ -93,7 +95,7 @@ pydantic = FastAPI()
 
 
 @pydantic.post("/v1/events", status_code=202)
-async def validate(event: _Event) -> dict[str, str]:
+async def validate(event: Event) -> dict[str, str]:
     """Answer with the event's id."""
     return {"event_id": event.id}
 
@@ -110,7 +112,7 @@ insert = FastAPI(lifespan=_pooled)
 
 
 @insert.post("/v1/events", status_code=202)
-async def keep(event: _Event) -> dict[str, str]:
+async def keep(event: Event) -> dict[str, str]:
     """Answer once the event is committed."""
     made = uuid4()
     facts = event.data.model_dump_json()
@@ -144,7 +146,8 @@ class _Tuned:
         if self._producer is not None:
             batch = self._producer.create_batch()
             for made in ids:
-                batch.append(key=made, value=made + _JOB, timestamp=None)
+                if batch.append(key=made, value=made + _JOB, timestamp=None) is None:
+                    raise ValueError("more events than a batch of records holds")
             await (await self._producer.send_batch(batch, TOPIC, partition=next(self._partitions)))
         return ids
 
@@ -186,7 +189,8 @@ async def _serve_tuned(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     spare_collections()
     async with asyncpg.create_pool(_DATABASE_URL, min_size=4, max_size=4, reset=_nothing_to_reset) as pool:
-        producer = AIOKafkaProducer(bootstrap_servers=_KAFKA, acks="all", enable_idempotence=True) if _KAFKA else None
+        settings = {"acks": "all", "enable_idempotence": True, "max_batch_size": 1 << 20}
+        producer = AIOKafkaProducer(bootstrap_servers=_KAFKA, **settings) if _KAFKA else None
         if producer is not None:
             await producer.start()
         scope["state"]["tuned"] = _Tuned(pool, producer)

@@ -34,6 +34,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a ``Load``."""
 
+    began: float
+    """when the first request left, by ``time.monotonic``, which all processes of a machine share"""
     seconds: float
     statuses: dict[str, int]
     p50_ms: float
@@ -42,7 +44,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float
     """of the generator itself"""
     last_answer: str
-    """the body of one answer, to see what was measured"""
+    """the body of one answer, a refusal if there was one, to see what was measured"""
 
 
 class _Connection(asyncio.Protocol):
@@ -54,6 +56,7 @@ class _Connection(asyncio.Protocol):
         self._sent = 0.0
         self._buffer = b""
         self._body: list[bytes] = []
+        self._status = b""
         self._missing = -1
         """bytes until the answer ends; -1 while its head is read"""
 
@@ -77,7 +80,8 @@ class _Connection(asyncio.Protocol):
                 return
             head = self._buffer[:end].lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            self._run.statuses[head[_STATUS].decode()] += 1
+            self._status = head[_STATUS]
+            self._run.statuses[self._status.decode()] += 1
             self._body = [self._buffer[end + 4 :]]
             self._missing = length - len(self._body[0])
             self._buffer = b""
@@ -87,7 +91,8 @@ class _Connection(asyncio.Protocol):
         if not self._missing:
             self._missing = -1
             self._run.took.append(time.perf_counter() - self._sent)
-            self._run.last = self._body
+            if not self._run.last or self._status[:1] != b"2":
+                self._run.last = self._body
             self.next()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -118,7 +123,7 @@ async def run(load: Load) -> Figures:
         (await loop.create_connection(lambda: _Connection(requests, running), to.hostname or "", to.port or 80))[1]
         for _ in range(load.connections)
     ]
-    began, spent = time.perf_counter(), _cpu_seconds()
+    began, began_at, spent = time.perf_counter(), time.monotonic(), _cpu_seconds()
     for connection in connections:
         connection.next()
     await running.done.wait()
@@ -127,6 +132,7 @@ async def run(load: Load) -> Figures:
         raise ConnectionError(f"{len(running.took)} of {len(load.bodies)} requests were answered")
     took = sorted(running.took)
     return Figures(
+        began=began_at,
         seconds=seconds,
         statuses=dict(running.statuses),
         p50_ms=round(took[len(took) // 2] * 1000, 2),

@@ -1,21 +1,13 @@
-"""``bongsu bench path``: single events over HTTP until their receipts are applied, over each bus, in one run.
-
-Everything is on: validation, rules, rendering, encryption, idempotency keys, the timeline, receipts, statistics. The
-dealer is the sandbox without faults. The load comes from this process, which uses the same cores, and so do Postgres,
-Kafka and the sandbox: rates compare within one run only.
-"""
+"""Sends single events through a running box until their receipts are applied; and what processes cost meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -26,9 +18,7 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bongsu.box import Box, BoxOptions
-from bongsu.demo.day import a_day
-from shared.db.engine import engine_for
+from bongsu.box import Box
 from shared.errors import BongsuError
 
 PROFILE = Path(__file__).with_name("path.yaml")
@@ -94,40 +84,6 @@ def _resident(process: psutil.Process, *, own: bool) -> int:
     except psutil.NoSuchProcess:
         return 0
     return int(memory.rss - memory.shared if own else memory.rss)
-
-
-async def bench(messages: int, buses: Sequence[str]) -> dict[str, Any]:
-    """Measure each of ``buses``; return all figures."""
-    return {
-        "bench": "path",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]},
-        "messages": messages,
-        "connections": CONNECTIONS,
-        "buses": {bus: await _bench_bus(messages, bus) for bus in buses},
-    }
-
-
-async def _bench_bus(messages: int, bus: str) -> dict[str, Any]:
-    options = BoxOptions(
-        kafka="local" if bus == "kafka" else None,
-        fixed_ports=False,
-        sandbox_profile=str(PROFILE),
-        messages_per_second=LIMIT,
-        quiet_hours=None,
-        log_level="warning",
-    )
-    # An order can be told of at any hour; each bench is a run of its own, so the ids are new.
-    day = a_day(datetime.now(UTC), (messages + WARM_UP) * 3, seed=int(time.time()), lasts=timedelta(days=2))
-    events = [each.event for each in day if each.event["type"] in {"order.paid", "member.joined"}]
-    async with Box(options) as box:
-        engine = engine_for(box.database_url, pool_size=1)
-        try:
-            await run(box, engine, events[:WARM_UP], Meter({}))
-            meter = Meter({name: pid for name, pid in box.pids.items() if pid is not None})
-            return await run(box, engine, events[WARM_UP : WARM_UP + messages], meter)
-        finally:
-            await engine.dispose()
 
 
 async def run(box: Box, engine: AsyncEngine, events: Sequence[dict[str, Any]], meter: Meter) -> dict[str, Any]:

@@ -320,13 +320,17 @@ def recount(
 @bench_app.command("path")
 def bench_path(
     *,
-    messages: Annotated[int, typer.Option(min=100, help="how many events")] = 5000,
-    buses: Annotated[str, typer.Option(help="embedded,kafka")] = "embedded,kafka",
+    messages: Annotated[int, typer.Option(min=500, help="single events a round; four times as many in batches")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="of which the median is taken")] = 3,
+    buses: Annotated[str, typer.Option(help="kafka,embedded")] = "kafka,embedded",
+    peers: Annotated[Path | None, typer.Option(help="a folder with peer_celery.py, to be measured too")] = None,
+    python: Annotated[str, typer.Option(help="the interpreter that has what it needs")] = sys.executable,
 ) -> None:
-    """Events over HTTP to receipts: messages/s, latency, CPU and memory of each service."""
-    from bongsu.bench.path import bench  # noqa: PLC0415 - it takes a while to import
+    """Events over HTTP to a gateway, beside a hand-tuned pipe and a queue: rates, latency, CPU, memory, ratios."""
+    from bongsu.bench.ways import bench  # noqa: PLC0415 - it takes a while to import
 
-    typer.echo(json.dumps(asyncio.run(bench(messages, buses.split(","))), ensure_ascii=False, indent=2))
+    work = bench(messages, rounds, buses=buses.split(","), peers=peers, python=python)
+    typer.echo(json.dumps(asyncio.run(work), ensure_ascii=False, indent=2))
 
 
 @bench_app.command("ingest")
