@@ -398,6 +398,20 @@ def bench_limit(
     typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
+@bench_app.command("due")
+def bench_due(
+    *,
+    messages: Annotated[int, typer.Option(min=1000, help="how many are due in one minute")] = 1_000_000,
+    limit: Annotated[int, typer.Option(min=1, help="messages a second that the dealer takes")] = 500,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="how long codes and orders come while idle")] = 20,
+) -> None:
+    """Let a campaign be due in one minute: how long to queue it, what codes and orders wait, what left at night."""
+    from bongsu.bench.due import bench  # noqa: PLC0415 - it takes a while to import
+
+    found = asyncio.run(bench(messages, limit=limit, idle_seconds=seconds))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
 def main() -> None:
     """Run the command line."""
     errors.run(app)
