@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from shared.clock import SEOUL
-from shared.contracts.states import Category
+from shared.contracts.states import Category, Lane
 
 if TYPE_CHECKING:
     from shared.config import Profile
@@ -59,13 +59,14 @@ def next_within(hours: HoursOfDay, moment: datetime) -> datetime:
     return moment if contains(hours, moment) else next_time(hours.start, moment)
 
 
-def next_allowed(now: datetime, category: Category, profile: Profile) -> datetime:
+def next_allowed(now: datetime, category: Category, profile: Profile, *, lane: Lane) -> datetime:
     """Return ``now`` if a message of ``category`` may go now, else when it first may.
 
-    It may not in the profile's quiet hours of its category, nor, as advertising, between 20:00 and 08:00.
+    It may not in the profile's quiet hours of its category, nor, as advertising, between 20:00 and 08:00. What someone
+    waits for (the lane ``auth``) disturbs nobody, and is in no quiet hours; the ban on advertising asks for no lane.
     """
     rest: list[HoursOfDay] = []
-    if (quiet := profile.quiet_hours.get(category)) is not None:
+    if lane is not Lane.AUTH and (quiet := profile.quiet_hours.get(category)) is not None:
         rest.append(quiet)
     if category is Category.ADVERTISING:
         rest.append(ADVERTISING_BAN)

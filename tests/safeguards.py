@@ -106,7 +106,7 @@ CLAIM = (
         "last check: hours of rest",
         "a job that waited goes out at night",
         SENDER,
-        "    opens = next_allowed(book.now, message.category, profile)\n",
+        "    opens = next_allowed(book.now, message.category, profile, lane=message.lane)\n",
         "    opens = book.now\n",
         "tests/unit/sending/test_claim.py",
     ),

@@ -112,14 +112,14 @@ def _chores(
             every_seconds=60.0,
             turn=lambda: None,  # turns too seldom to tell whether it lives
         ),
-        chore(LetGo(sender), every_seconds=0.5, turn=partial(health.turn, "stops")),
+        chore(LetGo(sender), every_seconds=1.0, turn=partial(health.turn, "stops")),
         chore(LetGoApproved(sender), every_seconds=2.0, turn=partial(health.turn, "approvals")),
         chore(
             TemplateSync(sender.engine, apis, sender.config, sender.clock),
             every_seconds=10.0,
             turn=lambda: None,  # a slow dealer may take its time: that says nothing of this process
         ),
-        chore(reconcile, every_seconds=0.5, turn=partial(health.turn, "reconcile")),
+        chore(reconcile, every_seconds=1.0, turn=partial(health.turn, "reconcile")),
         chore(
             Receipts(sender).apply,
             every_seconds=1.0,

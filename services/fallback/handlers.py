@@ -80,7 +80,7 @@ class DecideFallback:
             text_dealer=route.dealer if route and channel else None,
             failed_dealer=message.dealer,
             now=book.now,
-            opens=next_allowed(book.now, message.category, profile),
+            opens=next_allowed(book.now, message.category, profile, lane=message.lane),
             deadline=message.deadline,
             uncertain=self._uncertain(profile, message),
         )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.ingest.refusals import Kind, Refusal
+from shared.catalog.durations import format_span
 from shared.catalog.room import Room
-from shared.catalog.rule import At, Rule
+from shared.catalog.rule import FARTHEST, At, Rule
 from shared.catalog.template import Template, alimtalk, brand_message, text_message, variables_of
 from shared.catalog.wording import TooLong, Unfit
 from shared.config import Route
-from shared.contracts.states import Lane
 from shared.copies.rules import NOTHING_CLOSED, Closed, open_routes
 from shared.hours import next_allowed, next_within
 from shared.phone import BadPhone, parse_mobile
@@ -53,7 +53,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Postponement:
-    """Why a message does not go at once: ``why`` is ``delay``, ``hours`` or ``quiet_hours``."""
+    """Why a message does not go at once: ``why`` is ``send_at``, ``delay``, ``hours`` or ``quiet_hours``."""
 
     why: str
     until: datetime
@@ -139,8 +139,11 @@ class Planner:
         by_text = bound.rule.fallback == "text" and profile.text is not None and bound.template.kind == "alimtalk"
         if refusal := _unrenderable(bound, variables, by_text=by_text):
             return refusal
-        due, postponed = when_due(bound.rule, profile, now)
-        since = now if bound.rule.send.lane is Lane.AUTH else due  # a code is stale by the clock on the wall
+        moment = _moment(bound, event, now)
+        if isinstance(moment, Refusal):
+            return moment
+        due, postponed = when_due(bound.rule, profile, now, moment)
+        since = due if due > now or moment is None else moment  # what is late already has so much less time
         return Planned(
             bound=bound,
             profile=name,
@@ -175,8 +178,38 @@ class Planner:
         return name
 
 
-def when_due(rule: Rule, profile: Profile, now: datetime) -> tuple[datetime, tuple[Postponement, ...]]:
-    """Return when a message of ``rule`` goes, and what puts it off: its delay, its hours, the profile's quiet hours."""
+def _moment(bound: Bound, event: Event, now: datetime) -> datetime | Refusal | None:
+    """Return the moment that the message is to go at, None where its rule names none."""
+    rule = bound.rule
+    at = rule.at if isinstance(rule.at, At) else _NOW
+    if at.moment is None:
+        return None
+    pointer = at.moment.pointer()
+    where = f"What the rule {rule.name!r} reads from {at.moment.text} for send_at"
+    try:
+        moment = at.of(at.moment.of(event.document))
+    except ValueError as bad:
+        return Refusal(Kind.SEND_AT_INVALID, f"{where} {bad}. Send one there.", pointer)
+    if moment + rule.valid_for <= now:
+        return Refusal(
+            Kind.SEND_AT_PASSED,
+            f"{where} names a moment whose deadline ({format_span(rule.valid_for)} later) has passed. Send events "
+            "earlier, or give the rule a longer deadline.",
+            pointer,
+        )
+    if moment > now + FARTHEST:
+        return Refusal(
+            Kind.SEND_AT_TOO_FAR,
+            f"{where} names a moment more than {FARTHEST.days} days ahead. Send the event later.",
+            pointer,
+        )
+    return moment
+
+
+def when_due(
+    rule: Rule, profile: Profile, now: datetime, moment_named: datetime | None = None
+) -> tuple[datetime, tuple[Postponement, ...]]:
+    """Return when a message of ``rule`` goes, and what puts it off: its moment or delay, its hours, quiet hours."""
     moment = now
     postponed: list[Postponement] = []
 
@@ -187,12 +220,15 @@ def when_due(rule: Rule, profile: Profile, now: datetime) -> tuple[datetime, tup
             postponed.append(Postponement(why, until))
 
     at = rule.at if isinstance(rule.at, At) else _NOW
-    put_off("delay", now + at.after)
+    if moment_named is not None:
+        put_off("send_at", moment_named)
+    else:
+        put_off("delay", now + at.after)
     for _ in range(_ROUNDS):  # the hours of a rule may begin in quiet hours, and quiet hours end outside of a rule's
         before = moment
         if at.between is not None:
             put_off("hours", next_within(at.between, moment))
-        put_off("quiet_hours", next_allowed(moment, rule.category, profile))
+        put_off("quiet_hours", next_allowed(moment, rule.category, profile, lane=rule.send.lane))
         if moment == before:
             break
     return moment, tuple(postponed)

@@ -23,6 +23,9 @@ class Kind(StrEnum):
     VARIABLE_MISSING = "variable-missing"
     VARIABLE_INVALID = "variable-invalid"
     TEXT_TOO_LONG = "text-too-long"
+    SEND_AT_INVALID = "send-at-invalid"
+    SEND_AT_PASSED = "send-at-passed"
+    SEND_AT_TOO_FAR = "send-at-too-far"
     TEMPLATE_NOT_APPROVED = "template-not-approved"
     BODY_TOO_LARGE = "body-too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
@@ -47,6 +50,9 @@ _KINDS: dict[Kind, tuple[int, str]] = {
     Kind.VARIABLE_MISSING: (422, "A value for the template is missing"),
     Kind.VARIABLE_INVALID: (422, "A value cannot stand in a template"),
     Kind.TEXT_TOO_LONG: (422, "The text is too long"),
+    Kind.SEND_AT_INVALID: (422, "Not a moment to send at"),
+    Kind.SEND_AT_PASSED: (422, "Too late to send"),
+    Kind.SEND_AT_TOO_FAR: (422, "Too early to plan"),
     Kind.TEMPLATE_NOT_APPROVED: (409, "The template is not approved"),
     Kind.BODY_TOO_LARGE: (413, "The body is too large"),
     Kind.UNSUPPORTED_MEDIA_TYPE: (415, "Not a content type for an event"),

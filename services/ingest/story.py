@@ -49,6 +49,7 @@ _REASONS = {
 }
 
 _WAITS = {
+    "send_at": "its rule sends it at a moment that the event names",
     "delay": "its rule sends it after a delay",
     "hours": "its rule sends it within certain hours of the day",
     "quiet_hours": "of hours of rest, in which nobody is disturbed",

@@ -1,16 +1,22 @@
-"""Spans of time and hours of the day, as people write them in YAML."""
+"""Spans of time, hours of the day and moments, as people write them in YAML and in events."""
 
 from __future__ import annotations
 
 import re
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_serializer, model_validator
 
+from shared.clock import SEOUL
+
 _SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _HOURS = re.compile(r"(\d\d:\d\d)-(\d\d:\d\d)")
+_TIME = re.compile(r"\d\d:\d\d")
+_MOMENT = re.compile(
+    r"(?P<day>2\d{3}-\d\d-\d\d)(?:T(?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(?P<offset>Z|[+-]\d\d:\d\d)?)?", re.ASCII
+)
 
 
 def parse_span(value: object) -> object:
@@ -30,6 +36,38 @@ def format_span(value: timedelta) -> str:
     parts = ((seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
+
+def read_moment(value: object, *, in_seoul: bool) -> datetime:
+    """Return the moment that ``value`` names, in UTC: RFC 3339, or without an offset where that is ``in_seoul``.
+
+    ``2026-12-01T10:00:00+09:00``, ``2026-12-01T01:00Z``; in Seoul also ``2026-12-01T10:00`` and ``2026-12-01`` (its
+    midnight). Raises ``ValueError`` that says what is wrong, and quotes nothing.
+    """
+    match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('is no time as "2026-12-01T10:00:00+09:00"')
+    if match["offset"] is None and not in_seoul:
+        raise ValueError('has no offset from UTC, as "+09:00" at the end of "2026-12-01T10:00:00+09:00"')
+    try:
+        moment = datetime.fromisoformat(match[0])
+    except ValueError:
+        raise ValueError("is no day or hour that there is") from None
+    return (moment if match["offset"] else moment.replace(tzinfo=SEOUL)).astimezone(UTC)
+
+
+def _parse_time(value: object) -> object:
+    """Read ``10:00``; what YAML 1.1 takes for a number in base 60 is no time."""
+    if not isinstance(value, time) and not (isinstance(value, str) and _TIME.fullmatch(value)):
+        raise ValueError('want a time of the day in quotes, as "10:00"')
+    return value
+
+
+def _format_time(value: time) -> str:
+    return f"{value:%H:%M}"
+
+
+TimeOfDay = Annotated[time, BeforeValidator(_parse_time), PlainSerializer(_format_time)]
+"""in Asia/Seoul, to the minute"""
 
 Span = Annotated[timedelta, BeforeValidator(parse_span), PlainSerializer(format_span)]
 

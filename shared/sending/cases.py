@@ -22,7 +22,7 @@ def case_of(
     """Return the case of ``attempt`` at ``book.now``; ``jitter`` is in [0, 1)."""
     message = book.messages[attempt.message_id]
     profile, dealer = config.profiles.get(message.profile), dealers.get(attempt.dealer)
-    opens = next_allowed(book.now, message.category, profile) if profile else book.now
+    opens = next_allowed(book.now, message.category, profile, lane=message.lane) if profile else book.now
     return Case(
         capabilities=dealer.capabilities if dealer else None,
         channel=attempt.channel,

@@ -538,7 +538,7 @@ def _may_go(book: Book, message: Message, config: Config) -> Profile | None:
         why = {"why": "not_configured"}
         book.move(message, MessageState.FAILED, final=last, reason="sender_profile_invalid", detail=why)
         return None
-    opens = next_allowed(book.now, message.category, profile)
+    opens = next_allowed(book.now, message.category, profile, lane=message.lane)
     if opens >= message.deadline:
         book.move(message, MessageState.EXPIRED, final=True, reason="expired", detail={"why": "quiet_hours"})
         return None
@@ -553,7 +553,7 @@ def _may_leave(book: Book, message: Message, config: Config) -> bool:
     if message.state is not MessageState.QUEUED or book.now >= message.deadline:
         return False
     profile = config.profiles.get(message.profile)
-    return profile is not None and next_allowed(book.now, message.category, profile) <= book.now
+    return profile is not None and next_allowed(book.now, message.category, profile, lane=message.lane) <= book.now
 
 
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:

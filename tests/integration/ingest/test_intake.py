@@ -14,7 +14,7 @@ from services.ingest.handlers import EventRecords, claim_of
 from services.ingest.refusals import Kind, Refusal
 from services.ingest.repository import Answer, Claim, KeyReused, Replayed, Stored, Submission, write
 from shared.bus import Received, Record
-from shared.contracts.states import Category, Channel, MessageState
+from shared.contracts.states import Category, Channel, Lane, MessageState
 from shared.db.engine import driver_transaction, engine_for
 from shared.hours import next_allowed
 from shared.ids import MessageId, bucket_of
@@ -131,7 +131,7 @@ async def test_a_message_in_quiet_hours_waits_for_their_end(ingest: Ingest) -> N
     answer = read(await ingest.take(make_event(), None))
     assert answer.messages[0].state == MessageState.SCHEDULED
     (row,) = await ingest.rows("SELECT due_at, deadline, state FROM messages")
-    morning = next_allowed(ingest.clock.now(), Category.INFORMATIONAL, CONFIG.profiles["shop"])
+    morning = next_allowed(ingest.clock.now(), Category.INFORMATIONAL, CONFIG.profiles["shop"], lane=Lane.NORMAL)
     assert row.due_at == morning == ingest.clock.now() + timedelta(hours=9)
     assert row.deadline == morning + timedelta(hours=24)
     (step,) = await ingest.rows("SELECT detail FROM transitions")

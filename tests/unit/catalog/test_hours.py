@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.clock import SEOUL
 from shared.config import Profile, QuietHours, Route
-from shared.contracts.states import Category
+from shared.contracts.states import Category, Lane
 from shared.hours import ADVERTISING_BAN, contains, next_allowed, next_within
 
 INFO, AD = Category.INFORMATIONAL, Category.ADVERTISING
@@ -37,7 +37,7 @@ def seoul(day: int, hour: int, minute: int = 0, second: int = 0) -> datetime:
     ],
 )
 def test_quiet_hours_over_midnight(now: datetime, expected: datetime) -> None:
-    assert next_allowed(now.astimezone(UTC), INFO, profile()) == expected
+    assert next_allowed(now.astimezone(UTC), INFO, profile(), lane=Lane.NORMAL) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_quiet_hours_over_midnight(now: datetime, expected: datetime) -> None:
     ],
 )
 def test_quiet_hours_of_a_siesta(now: datetime, expected: datetime) -> None:
-    assert next_allowed(now, INFO, profile(start="12:00", end="14:00")) == expected
+    assert next_allowed(now, INFO, profile(start="12:00", end="14:00"), lane=Lane.NORMAL) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,31 @@ def test_quiet_hours_of_a_siesta(now: datetime, expected: datetime) -> None:
     ],
 )
 def test_advertising_never_goes_by_night(now: datetime, expected: datetime) -> None:
-    assert next_allowed(now, AD, profile(INFO)) == expected
+    assert next_allowed(now, AD, profile(INFO), lane=Lane.NORMAL) == expected
 
 
 def test_hours_of_rest_that_touch_add_up() -> None:
-    assert next_allowed(seoul(23, 20), AD, profile(AD, "08:00", "10:00")) == seoul(24, 10)
+    assert next_allowed(seoul(23, 20), AD, profile(AD, "08:00", "10:00"), lane=Lane.NORMAL) == seoul(24, 10)
 
 
 def test_quiet_hours_hold_for_their_category_alone() -> None:
-    assert next_allowed(seoul(24, 3), INFO, profile(AD)) == seoul(24, 3)
+    assert next_allowed(seoul(24, 3), INFO, profile(AD), lane=Lane.NORMAL) == seoul(24, 3)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_who_waits_for_a_code_is_not_disturbed_by_it(lane: Lane) -> None:
+    now = seoul(24, 3)
+    assert (next_allowed(now, INFO, profile(), lane=lane) == now) is (lane is Lane.AUTH)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_no_lane_lets_advertising_through_at_night(lane: Lane) -> None:
+    assert next_allowed(seoul(24, 3), AD, profile(INFO), lane=lane) == seoul(24, 8)
 
 
 def test_hours_that_leave_no_time_at_all_put_it_off() -> None:
     now = seoul(23, 12)
-    assert next_allowed(now, AD, profile(AD, "08:00", "20:00")) > now
+    assert next_allowed(now, AD, profile(AD, "08:00", "20:00"), lane=Lane.NORMAL) > now
 
 
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
@@ -86,7 +97,7 @@ def test_what_is_allowed_is_never_in_hours_of_rest(now: datetime, start: time, e
     if start == end:
         return
     hours = QuietHours(start=start, end=end)
-    free = next_allowed(now, category, profile(category, start.isoformat(), end.isoformat()))
+    free = next_allowed(now, category, profile(category, start.isoformat(), end.isoformat()), lane=Lane.NORMAL)
     assert free >= now
     if free - now < timedelta(days=3):  # else no hour of the day is free
         assert not contains(hours, free)

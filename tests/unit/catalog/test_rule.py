@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,9 @@ from pydantic import ValidationError
 
 from shared.catalog import expressions
 from shared.catalog.check import disagreements
-from shared.catalog.durations import Hours, format_span, parse_span
+from shared.catalog.durations import Hours, format_span, parse_span, read_moment
 from shared.catalog.expressions import compile_expression
-from shared.catalog.rule import Rule
+from shared.catalog.rule import At, Rule
 from shared.catalog.template import Template
 
 EVENT = {
@@ -83,12 +84,87 @@ def test_a_deadline_is_by_the_lane_unless_said(lane: str, valid_for: timedelta) 
         pytest.param({"deadline": "0s"}, "longer than nothing", id="no-time"),
         pytest.param({"send": {"template": "T", "lane": "auth"}, "at": {"after": "1m"}}, "goes now", id="slow-code"),
         pytest.param({"category": "spam"}, "informational", id="category"),
+        pytest.param(
+            {"send": {"template": "T", "lane": "auth"}, "category": "advertising"}, "no advertisement", id="ad-as-code"
+        ),
+        pytest.param({"at": {"send_at": "data.["}}, "not JMESPath", id="bad-moment"),
+        pytest.param({"at": {"send_at": "data.at", "zone": "UTC"}}, "Asia/Seoul", id="another-zone"),
+        pytest.param({"at": {"send_at": "data.at", "time": 600}}, "in quotes", id="time-as-yaml-reads-it"),
+        pytest.param({"at": {"send_at": "data.at", "time": "10:00:30"}}, "time of the day", id="time-with-seconds"),
+        pytest.param({"at": {"send_at": "data.at", "time": "25:00"}}, "time", id="time-that-is-not"),
+        pytest.param({"at": {"before": "3d"}}, "before: says something of send_at", id="before-nothing"),
+        pytest.param({"at": {"time": "10:00"}}, "time: says something of send_at", id="time-of-no-day"),
+        pytest.param({"at": {"zone": "Asia/Seoul"}}, "zone: says something of send_at", id="zone-of-nothing"),
+        pytest.param({"at": {"after": "31d"}}, "30 days ahead", id="after-too-long"),
+        pytest.param({"at": {"send_at": "data.at", "before": "367d"}}, "too long", id="before-too-long"),
         pytest.param({"name": "한글"}, "pattern", id="name"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         rule(**changed)
+
+
+@pytest.mark.parametrize(
+    ("named", "in_seoul", "moment"),
+    [
+        pytest.param("2026-12-01T10:00:00+09:00", False, "2026-12-01T01:00:00+00:00", id="seoul-by-its-offset"),
+        pytest.param("2026-12-01T01:00Z", False, "2026-12-01T01:00:00+00:00", id="utc"),
+        pytest.param("2026-12-01T10:00:00.25+05:30", True, "2026-12-01T04:30:00.250000+00:00", id="offset-goes-first"),
+        pytest.param("2026-12-01T10:00", True, "2026-12-01T01:00:00+00:00", id="seoul-as-stated"),
+        pytest.param("2026-12-01", True, "2026-11-30T15:00:00+00:00", id="a-day-begins-in-seoul"),
+    ],
+)
+def test_moments_are_read(named: str, in_seoul: bool, moment: str) -> None:  # noqa: FBT001 - a table
+    assert read_moment(named, in_seoul=in_seoul).isoformat() == moment
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        *[(each, "is no time") for each in ("", "tomorrow", "2026-12-01 10:00+09:00", "2026-12-01T10:00:00+0900")],
+        *[(each, "is no time") for each in ("20261201", "1999-12-01T10:00Z", "٢026-12-01")],
+        *[(each, "is no time") for each in list[object]([None, 1764550800, True, []])],
+        *[(each, "no day or hour") for each in ("2026-02-29", "2026-13-01T00:00Z", "2026-12-01T24:30Z")],
+        *[(each, "no day or hour") for each in ("2026-12-01T10:00:60Z", "2026-12-01T10:00+24:00")],
+    ],
+)
+def test_what_is_no_moment_is_refused(named: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_moment(named, in_seoul=True)
+
+
+@pytest.mark.parametrize("named", ["2026-12-01T10:00", "2026-12-01T10:00:00", "2026-12-01"])
+def test_a_moment_without_an_offset_is_refused_unless_its_zone_is_stated(named: str) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        read_moment(named, in_seoul=False)
+
+
+@given(st.text() | st.from_regex(r"2\d{3}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", fullmatch=True))
+def test_a_moment_is_read_or_refused(named: str) -> None:
+    with suppress(ValueError):
+        assert read_moment(named, in_seoul=True).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("at", "named", "expected"),
+    [
+        pytest.param({}, "2026-12-31T00:00:00+09:00", "2026-12-30T15:00", id="as-it-is"),
+        pytest.param({"before": "3d"}, "2026-12-31T00:00:00+09:00", "2026-12-27T15:00", id="three-days-before"),
+        pytest.param({"after": "2h"}, "2026-12-31T00:00:00+09:00", "2026-12-30T17:00", id="later"),
+        pytest.param({"before": "3d", "time": "10:00"}, "2026-12-31T00:00:00+09:00", "2026-12-28T01:00", id="at-ten"),
+        pytest.param(
+            {"before": "3d", "time": "10:00"}, "2026-12-30T23:59:59Z", "2026-12-28T01:00", id="the-day-is-seouls"
+        ),
+        pytest.param(
+            {"zone": "Asia/Seoul", "before": "1d", "time": "09:30"}, "2027-01-01", "2026-12-31T00:30", id="day"
+        ),
+    ],
+)
+def test_a_moment_is_moved(at: dict[str, str], named: str, expected: str) -> None:
+    when = At.model_validate({"send_at": "data.at", **at})
+    assert when.of(named) == datetime.fromisoformat(f"{expected}+00:00")
+    assert At.model_validate(when.model_dump(mode="json")) == when
 
 
 @pytest.mark.parametrize(

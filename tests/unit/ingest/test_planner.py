@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from services.ingest.domain import Planned, Planner
 from services.ingest.events import Event, read_event
 from services.ingest.refusals import Kind, Refusal
 from shared.catalog.check import disagreements
-from shared.catalog.rule import Rule
+from shared.catalog.rule import FARTHEST, Rule
 from shared.catalog.template import Template
 from shared.config import Profile
 from shared.contracts.states import Lane
@@ -131,11 +132,80 @@ def test_a_refusal_names_the_place(changes: dict[str, Any], kind: Kind | None, p
 
 def test_the_deadline_of_a_code_does_not_wait() -> None:
     [rule] = [r for r in FILES.rules.values() if r.on == "member.joined"]
-    auth = rule.model_copy(update={"send": rule.send.model_copy(update={"lane": Lane.AUTH}), "deadline": None})
+    send = rule.send.model_copy(update={"lane": Lane.AUTH})
+    auth = rule.model_copy(update={"send": send, "deadline": None, "at": "now"})
     planner = Planner.of([auth], FILES.templates, {"shop": PROFILE})
     planned = planner.plan(event("member.joined"), NIGHT)
     assert isinstance(planned, list)
-    assert planned[0].deadline == NIGHT + timedelta(minutes=3)
+    assert (planned[0].due_at, planned[0].deadline) == (None, NIGHT + timedelta(minutes=3))
+
+
+# -- a moment that the event names -------------------------------------------------------------------------------------
+
+
+def at_moment(named: object, now: datetime = NOON, *, deadline: str = "24h", **at: str) -> Planned | Refusal:
+    """Plan a message whose rule goes by ``data.points.expire_at``."""
+    body = {"name": "points", "on": "points.expiring", "deadline": deadline, "send": {"template": "T"}}
+    rule = Rule.model_validate({**body, "at": {"send_at": "data.points.expire_at", **at}})
+    planner = Planner.of([rule], {"T": Template.model_validate({"code": "T", "text": "포인트"})}, {"shop": PROFILE})
+    data = {"recipient": {"phone": "010-1234-5678"}, "points": {"expire_at": named}}
+    planned = planner.plan(event("points.expiring", data=data), now)
+    return planned if isinstance(planned, Refusal) else planned[0]
+
+
+EXPIRE = "2026-12-01T00:00:00+09:00"
+TEN = datetime(2026, 11, 28, 1, tzinfo=UTC)  # 10:00 in Seoul
+
+
+def test_points_are_told_of_three_days_before_they_expire_at_ten() -> None:
+    planned = at_moment(EXPIRE, before="3d", time="10:00")
+    assert isinstance(planned, Planned), planned
+    assert (planned.due_at, planned.deadline) == (TEN, TEN + timedelta(hours=24))
+    assert [(each.why, each.until) for each in planned.postponed] == [("send_at", TEN)]
+
+
+def test_a_moment_in_quiet_hours_waits_for_their_end() -> None:
+    planned = at_moment(EXPIRE, before="3d", time="06:00")
+    assert isinstance(planned, Planned), planned
+    morning = TEN - timedelta(hours=2)
+    assert (planned.due_at, planned.deadline) == (morning, morning + timedelta(hours=24))
+    assert [each.why for each in planned.postponed] == ["send_at", "quiet_hours"]
+
+
+def test_a_moment_a_while_ago_goes_at_once_and_has_so_much_less_time() -> None:
+    planned = at_moment(EXPIRE, TEN + timedelta(hours=2), before="3d", time="10:00")
+    assert isinstance(planned, Planned), planned
+    assert (planned.due_at, planned.deadline) == (None, TEN + timedelta(hours=24))
+
+
+@pytest.mark.parametrize(
+    ("named", "now", "kind", "said"),
+    [
+        pytest.param(None, NOON, Kind.SEND_AT_INVALID, "is no time", id="null"),
+        pytest.param(1764550800, NOON, Kind.SEND_AT_INVALID, "is no time", id="a-number"),
+        pytest.param("soon", NOON, Kind.SEND_AT_INVALID, "is no time", id="malformed"),
+        pytest.param("2026-12-01T00:00:00", NOON, Kind.SEND_AT_INVALID, "no offset", id="no-offset"),
+        pytest.param("2026-02-30T00:00:00Z", NOON, Kind.SEND_AT_INVALID, "no day", id="no-day"),
+        pytest.param(EXPIRE, TEN + timedelta(hours=24), Kind.SEND_AT_PASSED, "24h|1d", id="past-its-deadline"),
+        pytest.param("2027-02-01T00:00:00Z", NOON, Kind.SEND_AT_TOO_FAR, "30 days ahead", id="too-far"),
+        pytest.param("2999-12-31T23:59:59-12:00", NOON, Kind.SEND_AT_TOO_FAR, "30 days", id="for-ever"),
+    ],
+)
+def test_a_moment_that_cannot_be_kept_is_refused_by_its_place(
+    named: object, now: datetime, kind: Kind, said: str
+) -> None:
+    refusal = at_moment(named, now, before="3d", time="10:00")
+    assert isinstance(refusal, Refusal), refusal
+    assert (refusal.kind, refusal.pointer) == (kind, "/data/points/expire_at")
+    assert re.search(said, refusal.detail)
+    assert not isinstance(named, str) or named not in refusal.detail
+
+
+def test_the_farthest_moment_is_planned() -> None:
+    far = (NOON + FARTHEST).isoformat()
+    planned = at_moment(far)
+    assert isinstance(planned, Planned), planned
+    assert planned.due_at == NOON + FARTHEST
 
 
 LIST = {

@@ -78,6 +78,19 @@ MORNING = datetime(2026, 11, 23, 23, tzinfo=UTC)  # 08:00 in Seoul, on the 24th
 
 
 @pytest.mark.parametrize(
+    ("category", "state"), [("informational", MessageState.SENDING), ("advertising", MessageState.SCHEDULED)]
+)
+def test_a_code_goes_at_night_and_advertising_on_no_lane(
+    make_message: Make, category: str, state: MessageState
+) -> None:
+    """Someone waits for the code; a rule that calls an advertisement one was refused, and is not believed here."""
+    night = NOON + timedelta(hours=10)
+    message = make_message(lane=Lane.AUTH, category=Category(category), deadline=night + timedelta(days=1))
+    claim_one(message, now=night)
+    assert message.state is state
+
+
+@pytest.mark.parametrize(
     ("category", "now", "deadline", "state", "due_at"),
     [
         pytest.param("informational", NOON, NOON, "expired", None, id="at-its-deadline"),
