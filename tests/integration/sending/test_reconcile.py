@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from services.dispatcher.handlers import QueueDue
-from shared.contracts.states import Channel
+from shared.contracts.states import Channel, Lane
 from shared.dealers.base import Accepted, LookupMeans, NotFound, OpenAttempt, Outgoing, SendResult
 from shared.ids import MessageId
 from shared.sending.reconcile import Reconciler
@@ -153,7 +153,7 @@ async def test_a_dealer_that_says_late_that_it_took_it_is_believed(world: World,
     await sending
     world.dealer.gate = None
     world.clock.pass_(minutes=20)
-    await QueueDue(world.engine, world.clock)()
+    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     await world.sender(await world.jobs())
     assert len(world.dealer.given) == 1
     world.dealer.outcomes = dict.fromkeys(world.dealer.ids, True)
