@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import time
+from datetime import time, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.catalog.durations import Span, format_span
 from shared.contracts.states import Category, Channel, Lane
 from shared.dealers.kinds import KINDS
 from shared.errors import BongsuError
@@ -247,11 +248,33 @@ class Profile(_Part):
         return self.unconfirmed.get(category, Unconfirmed.WAIT)
 
 
+LONGEST_CAP = timedelta(days=90)
+
+
+class Cap(_Part):
+    """At most ``most`` messages to a person in any window of ``per``: of all, or of those that it names."""
+
+    most: int = Field(ge=1, le=10_000)
+    per: Span = Field(gt=timedelta(0), le=LONGEST_CAP)
+    category: Category | None = None
+    profile: str | None = None
+    lane: Lane | None = Field(default=None, description="`auth` is meant only where it is named")
+
+    def __str__(self) -> str:
+        messages = "1 message" if self.most == 1 else f"{self.most} messages"
+        parts = [str(self.category)] if self.category else []
+        parts += [f"from {self.profile}"] if self.profile else []
+        parts += [f"on the lane {self.lane}"] if self.lane else []
+        of = f" ({', '.join(parts)})" if parts else ""
+        return f"{messages} in {format_span(self.per)}{of}"
+
+
 class Config(_Part):
     """The whole file."""
 
     dealers: dict[str, DealerConfig] = Field(min_length=1)
     profiles: dict[str, Profile] = Field(min_length=1)
+    caps: tuple[Cap, ...] = ()
     trusted_proxies: _Networks = Field(
         default=(), description="whose X-Forwarded-For is believed when the address of a receipt call is looked at"
     )
@@ -263,7 +286,20 @@ class Config(_Part):
             for dealer in [route.dealer for route in profile.routes] + texts:
                 if dealer not in self.dealers:
                     raise ValueError(f"profile {name!r} names the dealer {dealer!r}, which is not defined")
+        for cap in self.caps:
+            if cap.profile is not None and cap.profile not in self.profiles:
+                raise ValueError(f"a cap names the profile {cap.profile!r}, which is not defined")
         return self
+
+    @field_validator("caps")
+    @classmethod
+    def _each_is_said_once(cls, value: tuple[Cap, ...]) -> tuple[Cap, ...]:
+        seen: dict[Cap, Cap] = {}
+        for cap in value:
+            other = seen.setdefault(cap.model_copy(update={"most": 1}), cap)
+            if other is not cap:
+                raise ValueError(f"two caps are of the same messages and span: {other}; {cap}")
+        return value
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -40,6 +40,7 @@ _REASONS = {
     "result_timeout": "no receipt came in time",
     "expired": "its deadline passed before it could be sent",
     "cancelled": "it was cancelled",
+    "frequency_cap": "the person has had as many messages as a cap allows",
     "spam_blocked": "a spam filter stopped it",
     "opted_out": "the person does not want such messages",
     "handset_unreachable": "the phone was off, busy or out of coverage",
@@ -271,6 +272,15 @@ def _failed(step: Step) -> str:
     return _attempt_failed(step)
 
 
+def _suppressed(step: Step) -> str:
+    if "cap" not in step.detail:
+        return f"It is not sent: {reason_in_words(step.reason)}."
+    return (
+        f"It is not sent, because the person has had as many messages as a cap allows: {step.detail['cap']}. "
+        f"That cap has room again from {in_seoul(str(step.detail['opens']))}."
+    )
+
+
 def _after_kakao(step: Step) -> str:
     reason = step.detail.get("fallback_after")
     if reason is None:
@@ -297,6 +307,7 @@ _TELLERS: dict[str, Callable[[Step], str]] = {
     ),
     MessageState.DELIVERED: lambda s: f"{_attempt(s)} was delivered, as was learnt at {in_seoul(s.at)}{_code(s)}.",
     MessageState.FAILED: _failed,
+    MessageState.SUPPRESSED: _suppressed,
     MessageState.EXPIRED: lambda s: (
         f"It expired at {in_seoul(s.at)}: {reason_in_words('expired')}."
         + (" What should have sent it was lost." if s.detail.get("why") == "forgotten" else "")

@@ -13,7 +13,8 @@ from services.metrics.retention import Forget
 from services.metrics.settings import Settings
 from shared.bus import consume
 from shared.bus.open import open_source
-from shared.config import Config
+from shared.catalog.durations import format_span
+from shared.config import BadConfig, Config
 from shared.contracts.delivery import decode_delivery
 from shared.contracts.states import Channel
 from shared.contracts.topics import DELIVERY
@@ -29,6 +30,7 @@ async def serve(settings: Settings) -> None:
     """Run metrics until it is told to stop."""
     configure_logging("metrics", settings.log_level)
     config, clock = settings.load_config(), settings.make_clock()
+    check_caps(config, settings.retention_days)
     stopping, health = asyncio.Event(), Health()
     async with AsyncExitStack() as stack:
         engine = engine_for(settings.database_url, pool_size=settings.database_pool)
@@ -72,6 +74,13 @@ async def serve(settings: Settings) -> None:
         app = make_app("bongsu metrics", health)
         app.include_router(StatsApi(engine, prices, ApiKeys(engine)).router())
         await run(app, settings, stopping=stopping, loops=loops)
+
+
+def check_caps(config: Config, retention_days: int) -> None:
+    """Raise ``BadConfig`` for a cap that looks further back than messages are kept."""
+    longest = max((cap.per for cap in config.caps), default=timedelta())
+    if longest > timedelta(days=retention_days):
+        raise BadConfig(f"BONGSU_RETENTION_DAYS is {retention_days}, and a cap looks back {format_span(longest)}")
 
 
 def sms_prices(config: Config) -> dict[str, int]:

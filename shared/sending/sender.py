@@ -54,7 +54,9 @@ from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
+from shared.sending.caps import NO_CAPS, REASON, Contacts, people_under
 from shared.sending.cases import case_of
+from shared.sending.contacts import load_contacts, lock_people
 from shared.sending.images import NOTHING_NAMED, Named, Wanted, brings_brand, may_bring_images, trouble_with, wanted_by
 from shared.sending.limits import Limits, Taken
 from shared.sending.order import AGAIN_AFTER, IN_ORDER, SOON, Order, load_ahead
@@ -192,9 +194,12 @@ class Sender:
     ) -> list[tuple[Attempt, Message]]:
         async with self.engine.begin() as connection:
             book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
+            people = people_under(self.config.caps, book.messages.values())
+            await lock_people(connection, people)
             book.now = self.clock.now()  # locks may have been waited for: the last check is made at the last moment
             lease = book.now + self.clock.stretch(self.policy.lease)
-            gate = await self._gate(connection, book)
+            contacts = await load_contacts(connection, self.config.caps, people, now=book.now)
+            gate = await self._gate(connection, book, contacts)
             imageless = {
                 message.id
                 for message in book.messages.values()
@@ -205,9 +210,14 @@ class Sender:
             order = Order(
                 ahead, soon=book.now + self.clock.stretch(SOON), again=book.now + self.clock.stretch(AGAIN_AFTER)
             )
-            claimed = claim(book, jobs, self.config, gate, order, handle=handle, check_at=lease, imageless=imageless)
+            claimed = claim(
+                book, jobs, self.config, gate, order, contacts, handle=handle, check_at=lease, imageless=imageless
+            )
             await save(connection, book)
             await self._load_templates(connection, _keys_of(claimed))
+        for change in book.transitions:
+            if change.state is MessageState.SUPPRESSED and change.detail is not None:
+                telemetry.CAPPED.labels(change.detail["cap"]).inc()
         telemetry.CLAIMED.inc(len(claimed))
         telemetry.VOID.inc(len(jobs) - len(claimed))
         return claimed
@@ -218,11 +228,11 @@ class Sender:
             stop = (await load_stops(connection)).get(StopKey(Scope.DEALER, dealer.name))
         return stop is not None and stop.is_open and not (stop.probe_at and stop.probe_at <= self.world.now())
 
-    async def _gate(self, connection: AsyncConnection, book: Book) -> Gate:
+    async def _gate(self, connection: AsyncConnection, book: Book, contacts: Contacts) -> Gate:
         """Return what these messages may pass, with the probes that this process was given."""
         closed = await self._closed(connection, book)
         gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
-        leaving = (message for message in book.messages.values() if _may_leave(book, message, self.config))
+        leaving = (message for message in book.messages.values() if _may_leave(book, message, self.config, contacts))
         waiting = {key for message in leaving for key in keys_of(message)}
         for key in sorted(gate.stops, key=in_locking_order):
             stop = gate.stops[key]
@@ -484,12 +494,13 @@ class Sender:
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
 
 
-def claim(
+def claim(  # noqa: PLR0913 - all that decides at the last step
     book: Book,
     jobs: Sequence[Job],
     config: Config,
     gate: Gate,
     order: Order = IN_ORDER,
+    contacts: Contacts = NO_CAPS,
     *,
     handle: str | None,
     check_at: datetime,
@@ -501,7 +512,8 @@ def claim(
     deadline expires; one in its hours of rest is scheduled for their end; one whose profile is not configured any more,
     or a text whose dealer is not, has failed; one whose route is gone takes another; one that a stop bars goes to
     another dealer, or is held until the stop is over; one whose images the dealer refused (``imageless``) goes as an
-    LMS; one that an earlier message of its person goes before (``order``) waits a moment.
+    LMS; one that an earlier message of its person goes before (``order``) waits a moment; one that would go over a
+    frequency cap (``contacts``) is suppressed.
     """
     claimed: list[tuple[Attempt, Message]] = []
     leaving: set[MessageId] = set()
@@ -521,8 +533,12 @@ def claim(
             _turn_away(book, message, profile, stop, gate)
         elif order.holds(message, book, leaving, held):
             book.move(message, MessageState.SCHEDULED, due_at=order.again, detail={"why": "order"})
+        elif (full := contacts.full(message, book.now)) is not None:
+            cap = {"cap": str(full.cap), "opens": full.opens.isoformat()}
+            book.move(message, MessageState.SUPPRESSED, final=True, reason=REASON, detail=cap)
         else:
             claimed.append((book.open_attempt(message, handle=handle, check_at=check_at), message))
+            contacts.add(message, book.now)
             leaving.add(message.id)
     return claimed
 
@@ -548,12 +564,14 @@ def _may_go(book: Book, message: Message, config: Config) -> Profile | None:
     return profile
 
 
-def _may_leave(book: Book, message: Message, config: Config) -> bool:
+def _may_leave(book: Book, message: Message, config: Config, contacts: Contacts) -> bool:
     """Return whether only a stop may keep ``message`` here: what waits for other things uses up no probe."""
     if message.state is not MessageState.QUEUED or book.now >= message.deadline:
         return False
     profile = config.profiles.get(message.profile)
-    return profile is not None and next_allowed(book.now, message.category, profile, lane=message.lane) <= book.now
+    if profile is None or next_allowed(book.now, message.category, profile, lane=message.lane) > book.now:
+        return False
+    return contacts.full(message, book.now) is None
 
 
 def _go_round(book: Book, message: Message, detour: MoveTo | Hold, *, is_gone: bool) -> None:

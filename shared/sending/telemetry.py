@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 CLAIMED = Counter("bongsu_sending_attempts_total", "Attempts written down")
 VOID = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
+CAPPED = Counter("bongsu_sending_capped_total", "Messages suppressed, by the frequency cap that was full", ["cap"])
 RESULTS = Counter(
     "bongsu_sending_results_total",
     "What dealers answered, by message: accepted, refused, nottaken, ambiguous",

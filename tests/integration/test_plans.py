@@ -29,6 +29,7 @@ from services.metrics.repository import load_past
 from shared.bus import ledger as transitions
 from shared.bus.connection import _SESSION
 from shared.bus.ledger import Place
+from shared.config import Cap
 from shared.contracts.states import AttemptState, Channel, Lane, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
 from shared.db.engine import engine_for
@@ -36,6 +37,7 @@ from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
 from shared.ledger.repository import load, look, queue, save
 from shared.sending import pace_store
+from shared.sending.contacts import load_contacts
 from shared.sending.receipts import _BY_DEALER_ID, _DONE, _due
 from shared.sending.reconcile import _DUE
 from shared.sending.stop_store import held, release
@@ -305,6 +307,15 @@ async def test_a_page_of_messages_reads_no_more_than_it_shows(explained: Explain
     scans.clear()
     scans = await explained.of(lambda on: read_page(on.connection, before=None, limit=20, person=rows.person))
     assert sum(scan.rows for scan in scans) <= 20 + WEEKS
+
+
+async def test_a_persons_contacts_are_found_by_whose_they_are(explained: Explained) -> None:
+    caps = (Cap.model_validate({"most": 1, "per": "30d"}),)
+    people = [explained.rows.person]
+    read = await explained.of(lambda on: load_contacts(on.connection, caps, people, now=NOW + timedelta(hours=1)))
+    scans = list(filter(_is_of_ledger, read))
+    assert not [scan for scan in scans if scan.kind == "Seq Scan"], explained.plans
+    assert sum(scan.rows for scan in scans) <= 20, scans
 
 
 async def test_the_heatmap_reads_no_ledger(explained: Explained) -> None:
