@@ -71,6 +71,7 @@ class Limits(Allowed):
         default_factory=dict, description="share of the limit that more urgent lanes leave one that waits"
     )
     batch: int = Field(default=1000, ge=1, description="recipients in one call, at most")
+    calls: int = Field(default=8, ge=1, le=1000, description="calls under way at once, for each lane and process")
 
     @property
     def is_per_profile(self) -> bool:
@@ -213,6 +214,7 @@ class Profile(_Part):
     name: str = Field(min_length=1, description="as people know it")
     routes: tuple[Route, ...] = Field(min_length=1)
     text: TextRoute | None = None
+    share: int = Field(default=1, ge=1, le=1000, description="of what a lane sends, while others have a backlog too")
     uncertain: dict[Category, Uncertain] = Field(default_factory=dict)
     unconfirmed: dict[Category, Unconfirmed] = Field(default_factory=dict)
     quiet_hours: dict[Category, Annotated[QuietHours, BeforeValidator(_quiet_hours)]] = Field(default_factory=dict)

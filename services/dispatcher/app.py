@@ -22,7 +22,8 @@ from shared.contracts.states import Lane
 from shared.contracts.topics import SEND_JOBS
 from shared.copies.sync import TemplateSync, template_apis
 from shared.groups import Groups
-from shared.sending.open import open_sender
+from shared.sending.lanes import KAKAO, Lanes
+from shared.sending.open import open_lanes, open_sender
 from shared.sending.pull import Pull
 from shared.sending.receipts import Receipts
 from shared.sending.reconcile import Reconciler
@@ -41,8 +42,10 @@ async def serve(settings: Settings) -> None:
         ledger = await stack.enter_async_context(bus_connection(sender.engine))
         warn_of_open_doors(sender.dealers, sender.config)
         health.watch(sender.engine, settings.kafka_bootstrap_servers)
+        lanes = await open_lanes(stack, sender, KAKAO)
         loops = [
-            *[await _lane(stack, settings, sender, lane, stopping, health) for lane in Lane],
+            *[await _lane(stack, settings, lanes, lane, stopping, health) for lane in Lane],
+            lanes.run(stopping, partial(health.turn, "draw")),
             *_chores(sender, stopping, health, ledger),
         ]
         if settings.kafka_bootstrap_servers:
@@ -57,24 +60,23 @@ async def serve(settings: Settings) -> None:
 
 
 async def _lane(
-    stack: AsyncExitStack, settings: Settings, sender: Sender, lane: Lane, stopping: asyncio.Event, health: Health
+    stack: AsyncExitStack, settings: Settings, lanes: Lanes, lane: Lane, stopping: asyncio.Event, health: Health
 ) -> Coroutine[Any, Any, None]:
     """Return the loop that sends what ``lane`` brings.
 
     Each lane is a consumer group of its own: a rebalance of one does not stop the others.
     """
     source = await stack.enter_async_context(
-        open_source(sender.engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
+        open_source(lanes.sender.engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
     )
-    turn = partial(health.turn, f"send-{lane}")
     return consume(
         source,
         decode_job,
-        SendJobs(sender, lane, turn),
+        SendJobs(lanes, lane),
         stopping=stopping,
         max_records=settings.dispatch_batch,
         linger_seconds=0 if lane is Lane.AUTH else settings.dispatch_linger_seconds,
-        on_turn=turn,
+        on_turn=partial(health.turn, f"send-{lane}"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from shared.contracts.jobs import SendJob
 from shared.contracts.states import Lane, MessageState
 from shared.copies.store import release_approved
 from shared.ledger.repository import load, queue, save
+from shared.sending.lanes import Lanes
 from shared.sending.sender import Job, Sender
 from shared.sending.stop_store import load_stops, release
 
@@ -30,19 +31,18 @@ DUE_PAUSE, DUE_REST = 0.1, 2.0
 
 @dataclass(frozen=True, slots=True)
 class SendJobs:
-    """Makes the attempts of one lane."""
+    """Takes in the jobs of one lane."""
 
-    sender: Sender
+    lanes: Lanes
     lane: Lane
-    waiting: Callable[[], None]
 
     async def __call__(self, received: Sequence[Received[SendJob]]) -> None:
-        """Make the attempts that a batch of jobs asks for; for jobs read again, do nothing."""
+        """Begin or put away what a batch of jobs asks for; for jobs read again, do nothing."""
         jobs = [
             Job(job.message_id, job.seq, job.dealer, job.channel, self.lane, job.profile)
             for job in (each.value for each in received)
         ]
-        await self.sender(jobs, waiting=self.waiting)
+        await self.lanes(jobs)
 
 
 @dataclass(frozen=True, slots=True)

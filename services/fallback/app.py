@@ -14,7 +14,8 @@ from shared.bus.open import open_source
 from shared.bus.relay import relay
 from shared.contracts.delivery import Interest
 from shared.contracts.topics import DELIVERY
-from shared.sending.open import open_sender
+from shared.sending.lanes import TEXTS
+from shared.sending.open import open_lanes, open_sender
 from shared.service import Health, main, make_app, run
 from shared.telemetry import configure_logging
 
@@ -26,9 +27,9 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         sender = await open_sender(stack, settings)
         health.watch(sender.engine, settings.kafka_bootstrap_servers)
-        loops = []
-        # Two groups: deciding does not wait behind a slow gateway.
-        turn = partial(health.turn, "send")
+        lanes = await open_lanes(stack, sender, TEXTS)
+        loops = [lanes.run(stopping, partial(health.turn, "draw"))]
+        # Two groups: deciding does not wait behind sending.
         for group, interest, handler, on_turn in (
             (
                 "fallback-decide",
@@ -36,7 +37,7 @@ async def serve(settings: Settings) -> None:
                 DecideFallback(sender.engine, sender.config, sender.vault, sender.clock, sender.dealers),
                 partial(health.turn, "decide"),
             ),
-            ("fallback-send", Interest.TEXTS, SendTexts(sender, turn), turn),
+            ("fallback-send", Interest.TEXTS, SendTexts(lanes), partial(health.turn, "send")),
         ):
             source = await stack.enter_async_context(
                 open_source(sender.engine, settings.kafka_bootstrap_servers, group, [DELIVERY], interest=interest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,7 +16,7 @@ from shared.catalog.template import Template, text_message
 from shared.clock import Clock
 from shared.config import Config, Profile, TextRoute, Uncertain, Unconfirmed
 from shared.contracts.delivery import Delivery
-from shared.contracts.states import Channel, Lane, MessageState
+from shared.contracts.states import Channel, MessageState
 from shared.crypto import Vault
 from shared.dealers.base import Dealer
 from shared.errors import BongsuError
@@ -25,9 +25,8 @@ from shared.ledger.book import UNCONFIRMED, Book, Message
 from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save
 from shared.sending.images import brings_images
-from shared.sending.sender import Job, Sender
-
-_URGENCY = {lane: n for n, lane in enumerate((Lane.AUTH, Lane.NORMAL, Lane.MASS))}
+from shared.sending.lanes import Lanes
+from shared.sending.sender import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +128,10 @@ class DecideFallback:
 class SendTexts:
     """Sends messages that were queued over a text channel, by the machinery that sends AlimTalks."""
 
-    sender: Sender
-    waiting: Callable[[], None]
+    lanes: Lanes
 
     async def __call__(self, received: Sequence[Received[Delivery]]) -> None:
-        """Make the attempts that a batch of records asks for; for records read again, do nothing.
-
-        Within a batch those that someone waits for go first.
-        """
+        """Begin or put away what a batch of records asks for; for records read again, do nothing."""
         jobs = [
             Job(each.message_id, each.seq, each.dealer, each.channel, each.lane, each.profile)
             for each in (record.value for record in received)
@@ -145,6 +140,4 @@ class SendTexts:
             and each.channel.is_text
             and each.dealer is not None
         ]
-        if jobs:
-            jobs.sort(key=lambda job: _URGENCY[job.lane])  # stable: within a lane the order is kept
-            await self.sender(jobs, waiting=self.waiting)
+        await self.lanes(jobs)

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared import config
 from shared.contracts.states import Channel, Lane
 from shared.dealers.leaving import gate
+from shared.errors import BongsuError
 from shared.sending.admission import Ask, Book, Granted, NotYet, admit, book_grant, take_place
 from shared.sending.limit_log import RANK, Ended
 from shared.sending.limit_rules import floors_of, rules_of
@@ -39,6 +40,10 @@ AHEAD = 0.1
 """seconds that one may book ahead, at most: so much longer a code may wait"""
 TURN = 1.0
 """seconds between two questions, at most: a pause may be over, a limit changed"""
+
+
+class NotNow(BongsuError):
+    """There is no room yet, and whoever asked does not wait for it."""
 
 
 @dataclass(slots=True)
@@ -159,12 +164,13 @@ class Limits:
         profile: str | None = None,
         one_by_one: bool = False,
         waiting: Callable[[], None] = lambda: None,
+        gives_up: Callable[[float], bool] = lambda _: False,
     ) -> AsyncIterator[Taken]:
         """Wait until some of ``wanted`` messages may be sent, and give how many (at least one).
 
         The call is made within the block, in ``Taken.calling``. ``profile`` is whose messages they are: it matters
         where the dealer limits each. ``one_by_one``: each message is a request of its own. ``waiting`` is called at
-        each turn of the wait.
+        each turn of the wait. ``gives_up`` is asked before each turn, with its seconds: if so, ``NotNow`` is raised.
         """
         desk, account = self._desk(dealer), self.accounts[dealer]
         each = account.counts_as.get(channel, 1) if channel else 1
@@ -172,7 +178,7 @@ class Limits:
         waiter = random.getrandbits(48)
         # Of those who wait alike in this process one asks, and the others wait for it.
         line = desk.lines.setdefault((lane, mine), asyncio.Lock())
-        while not await _turn_in(line):
+        while not await _turn_in(line, gives_up):
             waiting()
         try:
             while True:
@@ -180,6 +186,8 @@ class Limits:
                 if isinstance(said, _Booked):
                     break
                 waiting()
+                if gives_up(said):
+                    raise NotNow(dealer)
                 await asyncio.sleep(said)
         finally:
             line.release()
@@ -337,8 +345,10 @@ class Limits:
         return answers, changed
 
 
-async def _turn_in(line: asyncio.Lock) -> bool:
-    """Wait for ``line``, for a while; return whether it was got."""
+async def _turn_in(line: asyncio.Lock, gives_up: Callable[[float], bool]) -> bool:
+    """Wait for ``line``, for a while; return whether it was got. Raises ``NotNow``."""
+    if line.locked() and gives_up(TURN):
+        raise NotNow("others wait for the same")
     try:
         async with asyncio.timeout(TURN):
             await line.acquire()

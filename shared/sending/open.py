@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 
+from shared.contracts.states import Channel
 from shared.db.engine import engine_for
 from shared.dealers.registry import build_dealers
+from shared.sending.lanes import Lanes
 from shared.sending.limits import Limits
 from shared.sending.policy import DEFAULT
 from shared.sending.sender import Sender
@@ -24,3 +27,10 @@ async def open_sender(stack: AsyncExitStack, settings: ServiceSettings) -> Sende
     limits = Limits(engine, {name: each.limits for name, each in config.dealers.items()})
     stack.push_async_callback(limits.close)
     return Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
+
+
+async def open_lanes(stack: AsyncExitStack, sender: Sender, channels: Collection[Channel]) -> Lanes:
+    """Return what sends over ``channels``; what is under way ends before ``stack`` closes what it needs."""
+    lanes = Lanes(sender, channels)
+    stack.push_async_callback(lanes.finish)
+    return lanes

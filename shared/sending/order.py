@@ -1,4 +1,6 @@
-"""Order per person (promise P7): a message waits for those of its person and lane that were made before it.
+"""Order per person (promise P7): a message waits for those of its person, lane and profile that were made before it.
+
+Within a profile, since profiles share a lane: what one shop has waiting must not hold up what another sends.
 
 The bus keeps that order, and loses it at its edges: where a partition changes hands during a call, where two dealers
 have one person's messages, where what rested is queued a moment late. So the last check asks the ledger.
@@ -32,9 +34,11 @@ REMEMBERED = timedelta(days=35)
 
 _AHEAD = text("""
     SELECT c.id, o.id AS ahead, o.state, o.due_at, o.held_by
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:people AS uuid[]), CAST(:lanes AS text[])) AS c (id, person_id, lane)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:people AS uuid[]), CAST(:lanes AS text[]), CAST(:profiles AS text[]))
+         AS c (id, person_id, lane, profile)
     JOIN messages o ON o.person_id = c.person_id AND NOT o.final AND o.id < c.id
-    WHERE o.id >= CAST(:since AS uuid) AND o.id < CAST(:until AS uuid) AND o.lane = c.lane
+    WHERE o.id >= CAST(:since AS uuid) AND o.id < CAST(:until AS uuid)
+      AND o.lane = c.lane AND o.profile = c.profile
       AND (o.attempt = 0 OR (o.attempt = 1 AND o.state = 'sending'))
       AND o.state IN ('scheduled', 'queued', 'sending')
 """)
@@ -42,7 +46,7 @@ _AHEAD = text("""
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """An earlier message of the same person and lane that has not left, and is not being retried."""
+    """An earlier message of the same person, lane and profile that has not left, and is not being retried."""
 
     id: MessageId
     state: MessageState
@@ -59,6 +63,7 @@ async def load_ahead(connection: AsyncConnection, messages: Collection[Message])
         "ids": [message.id for message in ordered],
         "people": [message.person_id for message in ordered],
         "lanes": [message.lane for message in ordered],
+        "profiles": [message.profile for message in ordered],
         "since": first_id(born_at(ordered[0].id) - REMEMBERED),
         "until": ordered[-1].id,
     }

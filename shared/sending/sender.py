@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -78,6 +78,8 @@ from shared.sending.stop_store import in_locking_order, load_stops, note, take_p
 from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
 from shared.sending.uploads import Images, templates_of
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -90,6 +92,40 @@ class Job:
     lane: Lane
     profile: str | None = None
     """whose message it is: it matters where the dealer limits each"""
+
+
+class Jobs(Protocol):
+    """Jobs that are brought in the transaction of their claim: drawn from the backlog there, or given beforehand."""
+
+    async def __call__(self, connection: AsyncConnection, /) -> Sequence[Job]:
+        """Return them; should the transaction be rolled back, nothing has happened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Jobs that are in hand."""
+
+    jobs: Sequence[Job]
+
+    async def __call__(self, _: AsyncConnection) -> Sequence[Job]:
+        """Return them."""
+        return self.jobs
+
+    def first(self, room: int) -> Given:
+        """Return the first ``room`` of them."""
+        return Given(self.jobs[:room])
+
+
+class Start:
+    """How far an attempt is, for whoever waits for it to begin."""
+
+    def begins(self) -> bool:
+        """Whether the jobs may be claimed; asked once, when all that goes before is done."""
+        return True
+
+    def begun(self, jobs: int) -> None:
+        """Take notice that ``jobs`` were claimed or are void: nobody needs to bring them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +151,8 @@ class Sender:
 
         Dealers do not wait for one another: one that is slow or down holds up its own messages only.
         """
-        unknown = [job for job in jobs if job.dealer not in self.dealers]
-        if unknown:
-            await self._claim(unknown, None)
+        if unknown := [job for job in jobs if job.dealer not in self.dealers]:
+            await self.turn_away(Given(unknown))
         ways: dict[str, list[Job]] = {}
         for job in jobs:
             if job.dealer in self.dealers:
@@ -126,7 +161,8 @@ class Sender:
 
     async def _through(self, jobs: Sequence[Job], waiting: Callable[[], None]) -> None:
         """Make the attempts of ``jobs``, which all go through one dealer, one call after the other."""
-        for run in runs(jobs, self._batch_of, self.limits.by_profile):
+        dealer = self.dealers[jobs[0].dealer]
+        for run in runs(jobs, self.batch_of, self.limits.by_profile):
             rest = run
             while rest:
                 first = rest[0]
@@ -136,23 +172,36 @@ class Sender:
                     first.lane,
                     channel=first.channel,
                     profile=first.profile,
-                    one_by_one=self._is_one_by_one(first.dealer),
+                    one_by_one=self.is_one_by_one(first.dealer),
                     waiting=waiting,
                 ) as taken:
-                    taken.used = await self._attempt(rest[: taken.n], taken)
+                    taken.used = await self.attempt(dealer, first.channel, Given(rest[: taken.n]), taken)
                 rest = rest[taken.n :]
 
-    async def _attempt(self, jobs: Sequence[Job], taken: Taken) -> int:
-        """Make the attempts of one call; return how many there were."""
-        dealer = self.dealers[jobs[0].dealer]
-        named = await self._name_images(dealer, await self._wanted_by(jobs))
+    async def turn_away(self, jobs: Jobs) -> int:
+        """Let messages go another way, or end, whose dealer is not configured; return how many jobs there were."""
+        _, brought = await self._claim(jobs, None)
+        return brought
+
+    async def attempt(
+        self, dealer: Dealer, channel: Channel, jobs: Jobs, taken: Taken, start: Start | None = None
+    ) -> int:
+        """Make the attempts of one call, of jobs that all go through ``dealer`` over ``channel``; return how many.
+
+        ``start`` is told when they are claimed; the call and its record follow.
+        """
+        start = start or Start()
+        named = await self._name_images(dealer, await self._wanted_by(jobs, channel))
         opened: str | NotTaken | None = None
         if dealer.capabilities.lookup is LookupMeans.TWO_PHASE:
             # While a stop holds everything there is nothing to open a handle for, and a dealer that is down is slow.
             opened = NotTaken(AWAY, detail="stopped") if await self._is_stopped(dealer) else await dealer.open()
 
         handle = opened if isinstance(opened, str) else None
-        claimed = await self._claim(jobs, handle, named)
+        if not start.begins():
+            return 0  # of the handle nothing goes out
+        claimed, brought = await self._claim(jobs, handle, named)
+        start.begun(brought)
         if not claimed:
             return 0
 
@@ -162,19 +211,19 @@ class Sender:
             latest = claimed[0][0].opened_at + self.clock.stretch(self.policy.lease)
             results = await self._call(dealer, handle, claimed, named, taken, latest=latest)
         for result in results:
-            telemetry.RESULTS.labels(dealer.name, jobs[0].channel, type(result).__name__.lower()).inc()
+            telemetry.RESULTS.labels(dealer.name, channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
             await self.limits.pause(dealer.name, max(waits))
 
         await self._record(dealer, [attempt for attempt, _ in claimed], results)
         return len(claimed)
 
-    async def _wanted_by(self, jobs: Sequence[Job]) -> list[Wanted]:
-        """Return the images that ``jobs``, all over one channel, will bring."""
-        if not may_bring_images(channel := jobs[0].channel):
+    async def _wanted_by(self, jobs: Jobs, channel: Channel) -> list[Wanted]:
+        """Return the images that ``jobs`` will bring over ``channel``."""
+        if not may_bring_images(channel):
             return []
-        async with self.engine.connect() as connection:
-            keys = await templates_of(connection, [job.message_id for job in jobs])
+        async with self.engine.connect() as connection:  # a look, rolled back: what is drawn stays in the backlog
+            keys = await templates_of(connection, [job.message_id for job in await jobs(connection)])
             await self._load_templates(connection, keys)
         templates = [template for key in sorted(keys) if (template := self.templates.get(key)) is not None]
         return [each for template in templates for each in wanted_by(template, channel)]
@@ -190,10 +239,14 @@ class Sender:
         return await self.images.names(self.engine, dealer, wanted, now=self.world.now())
 
     async def _claim(
-        self, jobs: Sequence[Job], handle: str | None, named: Named = NOTHING_NAMED
-    ) -> list[tuple[Attempt, Message]]:
+        self, jobs: Jobs, handle: str | None, named: Named = NOTHING_NAMED
+    ) -> tuple[list[tuple[Attempt, Message]], int]:
+        """Return the attempts that were opened, and how many jobs there were."""
         async with self.engine.begin() as connection:
-            book = await load(connection, [job.message_id for job in jobs], now=self.clock.now(), attempts=False)
+            brought = await jobs(connection)
+            if not brought:
+                return [], 0
+            book = await load(connection, [job.message_id for job in brought], now=self.clock.now(), attempts=False)
             people = people_under(self.config.caps, book.messages.values())
             await lock_people(connection, people)
             book.now = self.clock.now()  # locks may have been waited for: the last check is made at the last moment
@@ -211,7 +264,7 @@ class Sender:
                 ahead, soon=book.now + self.clock.stretch(SOON), again=book.now + self.clock.stretch(AGAIN_AFTER)
             )
             claimed = claim(
-                book, jobs, self.config, gate, order, contacts, handle=handle, check_at=lease, imageless=imageless
+                book, brought, self.config, gate, order, contacts, handle=handle, check_at=lease, imageless=imageless
             )
             await save(connection, book)
             await self._load_templates(connection, _keys_of(claimed))
@@ -219,8 +272,8 @@ class Sender:
             if change.state is MessageState.SUPPRESSED and change.detail is not None:
                 telemetry.CAPPED.labels(change.detail["cap"]).inc()
         telemetry.CLAIMED.inc(len(claimed))
-        telemetry.VOID.inc(len(jobs) - len(claimed))
-        return claimed
+        telemetry.VOID.inc(len(brought) - len(claimed))
+        return claimed, len(brought)
 
     async def _is_stopped(self, dealer: Dealer) -> bool:
         """Whether an open stop holds everything at ``dealer``, and no probe of it is due."""
@@ -340,7 +393,7 @@ class Sender:
         """
         rest = keys
         while rest:
-            most, one_by_one = min(len(rest), self._batch_of(dealer.name)), self._is_one_by_one(dealer.name)
+            most, one_by_one = min(len(rest), self.batch_of(dealer.name)), self.is_one_by_one(dealer.name)
             async with self.limits.take(
                 dealer.name, most, Lane.NORMAL, one_by_one=one_by_one, waiting=waiting
             ) as taken:
@@ -487,10 +540,12 @@ class Sender:
         """Return all that decides what follows a failure of ``attempt``."""
         return case_of(book, attempt, config=self.config, dealers=self.dealers, clock=self.clock, jitter=self.jitter())
 
-    def _is_one_by_one(self, dealer: str) -> bool:
+    def is_one_by_one(self, dealer: str) -> bool:
+        """Whether each message of a call counts as a request at ``dealer``."""
         return self.dealers[dealer].capabilities.counts is Counting.REQUESTS
 
-    def _batch_of(self, dealer: str) -> int:
+    def batch_of(self, dealer: str) -> int:
+        """Return how many messages a call to ``dealer`` carries at most."""
         return min(self.config.dealers[dealer].limits.batch, self.dealers[dealer].capabilities.max_batch)
 
 
@@ -627,12 +682,13 @@ def price(config: Config, dealer: str, channel: Channel) -> int:
     return known.prices.get(channel, 0) if known else 0
 
 
-async def together(ways: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run ``ways`` at the same time, each to its end; then raise what the first one that failed raised."""
+async def together(ways: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run ``ways`` at the same time, each to its end; return what they return, or raise what the first raised."""
     ended = await asyncio.gather(*ways, return_exceptions=True)
     for each in ended:
         if isinstance(each, BaseException):
             raise each
+    return [each for each in ended if not isinstance(each, BaseException)]
 
 
 def runs(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from prometheus_client import Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from shared.contracts.states import Lane
+    from shared.sending.backlog import Standing
 
 CLAIMED = Counter("bongsu_sending_attempts_total", "Attempts written down")
 VOID = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
@@ -24,3 +31,27 @@ SILENT = Gauge("bongsu_receipts_silent", "1 while receipts are missing that ough
 LOOKUPS = Counter("bongsu_sending_lookups_total", "What dealers answered when asked", ["dealer", "answer"])
 UNCERTAIN = Counter("bongsu_sending_uncertain_total", "Attempts that became uncertain", ["dealer"])
 UNMAPPED = Counter("bongsu_sending_unmapped_codes_total", "Result codes of no table", ["dealer", "channel"])
+BACKLOG = Gauge("bongsu_sending_backlog_jobs", "Jobs that wait for tokens of a dealer's limit", ["lane", "dealer"])
+BACKLOG_OLDEST = Gauge(
+    "bongsu_sending_backlog_oldest_seconds", "How long the job has waited that waits longest", ["lane", "dealer"]
+)
+PUT_AWAY = Counter(
+    "bongsu_sending_put_away_jobs_total", "Jobs that had to wait for tokens, or for a call to end", ["lane", "dealer"]
+)
+
+
+def show_backlog(standing: Sequence[Standing], counted: Mapping[tuple[Lane, str], int] | None) -> None:
+    """Show what waits; ``counted`` is None when nobody counted, and what was counted before stays."""
+    if not standing:
+        counted = {}
+    BACKLOG_OLDEST.clear()
+    longest: dict[tuple[Lane, str], float] = {}
+    for each in standing:
+        key = each.lane, each.dealer
+        longest[key] = max(longest.get(key, 0.0), each.waited_seconds)
+    for (lane, dealer), seconds in longest.items():
+        BACKLOG_OLDEST.labels(lane, dealer).set(seconds)
+    if counted is not None:
+        BACKLOG.clear()
+        for (lane, dealer), jobs in counted.items():
+            BACKLOG.labels(lane, dealer).set(jobs)

@@ -61,10 +61,11 @@ async def decide(world: World) -> None:
 
 
 async def send(world: World) -> None:
-    handler = SendTexts(world.sender, lambda: None)
+    handler = SendTexts(world.lanes)
     batch = await records(world)
     await handler(batch)
     await handler(batch)
+    await world.lanes.idle()
 
 
 @pytest.mark.parametrize(("template", "channel", "cost"), [("PAID", "sms", 18), ("LONG", "lms", 45)])

@@ -80,7 +80,8 @@ async def test_a_text_brings_its_images_where_its_dealer_does(
         [await _last(world, message)]
     )
     assert (await world.timeline(message))[-1]["detail"] == {"fallback_after": "not_kakao_user", **why}
-    await SendTexts(world.sender, lambda: None)([await _last(world, message)])
+    await SendTexts(world.lanes)([await _last(world, message)])
+    await world.lanes.idle()
     assert [(each.channel, each.content) for each in dealer.sent if each.channel.is_text] == [
         (channel, Text("0212345678", "김하나 쿠폰", images=images))
     ]

@@ -41,6 +41,7 @@ from shared.dealers.base import (
 )
 from shared.ids import MessageId, PersonId, new_id
 from shared.ledger.personal import Personal, seal_personal
+from shared.sending.lanes import Lanes
 from shared.sending.limits import Limits
 from shared.sending.policy import DEFAULT, RetryPolicy
 from shared.sending.receipts import Receipts, keep
@@ -241,6 +242,8 @@ class World:
     sender: Sender
     receipts: Receipts
     reconciler: Reconciler
+    lanes: Lanes
+    """of every channel"""
     world_clock: Clock = field(default_factory=SystemClock)
     """what dealers' troubles last by"""
 
@@ -296,8 +299,11 @@ class World:
 
     async def jobs(self) -> list[Job]:
         """Return the jobs of all messages that are queued now, as the bus would bring them."""
-        rows = await self.rows("SELECT id, seq, dealer, channel, lane FROM messages WHERE state = 'queued' ORDER BY id")
-        return [Job(MessageId(r["id"]), r["seq"], r["dealer"], Channel(r["channel"]), Lane(r["lane"])) for r in rows]
+        rows = await self.rows("SELECT * FROM messages WHERE state = 'queued' ORDER BY id")
+        return [
+            Job(MessageId(r["id"]), r["seq"], r["dealer"], Channel(r["channel"]), Lane(r["lane"]), r["profile"])
+            for r in rows
+        ]
 
 
 def build(
@@ -324,6 +330,7 @@ def build(
         sender=sender,
         receipts=Receipts(sender),
         reconciler=Reconciler(sender),
+        lanes=Lanes(sender, frozenset(Channel)),
         world_clock=world_clock,
     )
 
