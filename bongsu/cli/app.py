@@ -333,6 +333,20 @@ def bench_path(
     typer.echo(json.dumps(asyncio.run(work), ensure_ascii=False, indent=2))
 
 
+@bench_app.command("lanes")
+def bench_lanes(
+    *,
+    messages: Annotated[int, typer.Option(min=1000, help="mass messages that wait")] = 1_000_000,
+    rate: Annotated[int, typer.Option(min=10, help="the dealer's limit, in messages a second")] = 500,
+    seconds: Annotated[float, typer.Option(min=5, help="how long codes are measured, idle and then loaded")] = 30.0,
+    kafka: Annotated[bool, typer.Option("--kafka", help="over a real Kafka, not the embedded bus")] = False,
+) -> None:
+    """Codes behind a campaign: from the 202 to the dealer, idle and loaded; and how two profiles share a lane."""
+    from bongsu.bench.lanes import bench  # noqa: PLC0415 - it takes a while to import
+
+    typer.echo(json.dumps(asyncio.run(bench(messages, rate, seconds, kafka=kafka)), ensure_ascii=False, indent=2))
+
+
 @bench_app.command("ingest")
 def bench_ingest(
     *,
