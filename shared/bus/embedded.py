@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 PARTITIONS = 4
 """The same in every process: a cursor belongs to a share of the people, and the shares follow from this number."""
 
-_POLL_SECONDS = 1.0
-_HELD_BACK_SECONDS = 0.01
+_POLL_SECONDS = 5.0
+"""Whoever writes rings the bell: this is a safety net."""
+_HELD_BACK_SECONDS, _HELD_BACK_MOST_SECONDS = 0.01, 0.25
 _AWAY_SECONDS = 0.5
 _LEAVE_SECONDS = 3.0
 _GRAVES = UUID("6b1c4a0e-5f0f-4d57-9f6e-8d3c6e3f7a21")
@@ -49,11 +50,15 @@ _SEEN = text("""
     INSERT INTO bus_members (consumer_group, member, seen_at) VALUES (:group, :me, now())
     ON CONFLICT (consumer_group, member) DO UPDATE SET seen_at = now()
 """)
-_FORGET = text("""
-    DELETE FROM bus_members
-    WHERE consumer_group = :group AND seen_at < now() - make_interval(secs => CAST(:lease AS float))
+# And forgets those that have died.
+_MEMBERS = text("""
+    WITH gone AS (
+        DELETE FROM bus_members
+        WHERE consumer_group = :group AND seen_at < now() - make_interval(secs => CAST(:lease AS float))
+        RETURNING member
+    )
+    SELECT member FROM bus_members WHERE consumer_group = :group AND member NOT IN (SELECT member FROM gone)
 """)
-_MEMBERS = text("SELECT member FROM bus_members WHERE consumer_group = :group")
 # Renews every lease of this member, and moves the cursors that are given on past what is none of theirs.
 _RENEW = text("""
     UPDATE bus_cursors c
@@ -149,6 +154,7 @@ class EmbeddedSource:
         self._stack = AsyncExitStack()
         self._grouping = asyncio.Lock()
         self._balanced_at = float("-inf")
+        self._renew_at = float("-inf")
         self._changes_seen = -1
         self._rings_heard = -1
         self._look_at = float("-inf")
@@ -262,7 +268,7 @@ class EmbeddedSource:
             self._look_at = now
         elif waiting:
             self._look_at = now + self._held_back
-            self._held_back = min(self._held_back * 2, _POLL_SECONDS / 4)
+            self._held_back = min(self._held_back * 2, _HELD_BACK_MOST_SECONDS)
             return
         else:
             self._look_at = now + _POLL_SECONDS
@@ -323,12 +329,14 @@ class EmbeddedSource:
     # -- the group -----------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Keep the leases, however long the handler takes."""
+        """Keep the leases, however long the handler takes; between two batches ``_balance`` does."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+            await asyncio.sleep(max(self._lease_seconds / 12, self._renew_at - loop.time()))
             try:
                 async with self._grouping:
-                    await self._renew()
+                    if loop.time() >= self._renew_at:
+                        await self._renew()
             except BusAway as error:
                 log.warning("bus_heartbeat_failed", group=self._group, error=str(error))
                 self._forget()
@@ -343,8 +351,8 @@ class EmbeddedSource:
         async with self._grouping:
             changes = self._bus.group_changes
             await self._renew()
-            await self._execute(_FORGET, lease=self._lease_seconds)
-            members = sorted({self._me, *(row.member for row in await self._execute(_MEMBERS))})
+            rows = await self._execute(_MEMBERS, lease=self._lease_seconds)
+            members = sorted({self._me, *(row.member for row in rows)})
             changed = False
             for n, topic in enumerate(self._topics):
                 mine = [at for at in self._shares if at.topic == topic]
@@ -369,6 +377,7 @@ class EmbeddedSource:
             self._balanced_at = asyncio.get_running_loop().time()
 
     async def _renew(self) -> None:
+        self._renew_at = asyncio.get_running_loop().time() + self._lease_seconds / 2
         await self._execute(_SEEN)
         moved = {at: share.done for at, share in self._shares.items() if share.done != share.cursor}
         rows = await self._execute(_RENEW, **_columns(moved), lease=self._lease_seconds)

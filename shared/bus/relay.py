@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _LOCK = 0x626F6E6772656C79  # any constant: whose session holds it, leads
 _STANDBY_SECONDS = 1.0
 _BACKOFF_SECONDS = 1.0
-_POLL_SECONDS = 1.0
-_HELD_BACK_SECONDS = 0.01
+_POLL_SECONDS = 5.0
+_HELD_BACK_SECONDS, _HELD_BACK_MOST_SECONDS = 0.01, 0.25
 _FAREWELL_SECONDS = 2.0
 _PAGE = 2000
 
@@ -127,7 +127,7 @@ async def _serve(bus: BusConnection, producer: Producer, stopping: asyncio.Event
             held_back = _HELD_BACK_SECONDS
         elif page.waiting:
             await bus.bell.wait(heard, held_back)
-            held_back = min(held_back * 2, _POLL_SECONDS / 4)
+            held_back = min(held_back * 2, _HELD_BACK_MOST_SECONDS)
         else:
             await _rest(bus, stopping, heard)
 
