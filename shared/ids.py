@@ -7,6 +7,7 @@ by it, and the hour in which a message was born is read off its id.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 from uuid import UUID
@@ -31,10 +32,40 @@ def new_id(now: datetime) -> UUID:
 
 def new_ids(now: datetime, number: int) -> list[UUID]:
     """Return ``number`` new ids born at ``now``, each the last one plus 1 (RFC 9562 section 6.2, method 2)."""
+    return _from(_first(now), number)
+
+
+def _first(now: datetime) -> int:
     random = int.from_bytes(os.urandom(10), "big")
     head = ((now - _EPOCH) // timedelta(milliseconds=1)) << 80
-    first = head | _VERSION | ((random >> 62) & 0xFFF) << 64 | _VARIANT | (random & _TAIL)
+    return head | _VERSION | ((random >> 62) & 0xFFF) << 64 | _VARIANT | (random & _TAIL)
+
+
+def _from(first: int, number: int) -> list[UUID]:
     return [uuid_of((first + n).to_bytes(16, "big")) for n in range(number)]
+
+
+_STEP_BACK = timedelta(hours=2) // timedelta(milliseconds=1) << 80
+
+
+@dataclass
+class Births:
+    """Makes ids that grow from call to call: one a process, where the order of ids is the order of things.
+
+    Several of a millisecond grow too, and so do those made after the clock stepped back: until it has caught up they
+    are born at the latest moment it told. A clock that steps back by more than two hours was wrong before, and is
+    followed.
+    """
+
+    _next: int = 0
+
+    def new(self, now: datetime, number: int) -> list[UUID]:
+        """Return ``number`` new ids, each the last one plus 1, born at ``now`` or when the last were."""
+        first = _first(now)
+        if first < self._next < first + _STEP_BACK:
+            first = self._next + int.from_bytes(os.urandom(4), "big")  # what comes next cannot be guessed
+        self._next = first + number
+        return _from(first, number)
 
 
 def uuid_of(raw: bytes) -> UUID:

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
@@ -42,7 +42,7 @@ from shared.crypto import Vault
 from shared.db.away import is_away, wants_again
 from shared.db.engine import driver_transaction
 from shared.groups import Groups, Overloaded
-from shared.ids import MessageId, new_ids
+from shared.ids import Births, MessageId
 from shared.ledger.personal import Personal, seal_personal
 from shared.routes import choose_route
 
@@ -126,6 +126,8 @@ class Intake:
     groups: Groups[Submission, Outcome]
     vault: Vault
     clock: Clock
+    births: Births = field(default_factory=Births)
+    """A person's messages leave in the order of their ids (promise P7)."""
 
     async def take(self, event: Event | Refusal, claim: Claim | None) -> Stored | Replayed | Refusal:
         """Return the answer to an event, once it is durable."""
@@ -218,7 +220,7 @@ class Intake:
         return {n: stored[key] for n, key in keys.items() if key in stored}
 
     def _seal(self, event: Event, plan: list[Planned], claim: Claim | None, now: datetime) -> Submission:
-        event_id, *message_ids = new_ids(now, 1 + len(plan))
+        event_id, *message_ids = self.births.new(now, 1 + len(plan))
         return Submission(
             key=event.key,
             event_id=event_id,

@@ -50,11 +50,14 @@ _SEEN = text("""
     INSERT INTO bus_members (consumer_group, member, seen_at) VALUES (:group, :me, now())
     ON CONFLICT (consumer_group, member) DO UPDATE SET seen_at = now()
 """)
-# And forgets those that have died.
+# And forgets those that have died. Seen long after now are the dead of before the clock of Postgres was set back, and
+# who lives is back with its next beat; their leases are told by the same.
 _MEMBERS = text("""
     WITH gone AS (
         DELETE FROM bus_members
-        WHERE consumer_group = :group AND seen_at < now() - make_interval(secs => CAST(:lease AS float))
+        WHERE consumer_group = :group
+          AND seen_at NOT BETWEEN now() - make_interval(secs => CAST(:lease AS float))
+                              AND now() + make_interval(secs => CAST(:lease AS float))
         RETURNING member
     )
     SELECT member FROM bus_members WHERE consumer_group = :group AND member NOT IN (SELECT member FROM gone)
@@ -77,7 +80,9 @@ _CLAIM = text("""
     SET owner = :me, lease_until = now() + make_interval(secs => CAST(:lease AS float))
     FROM (
         SELECT topic, partition FROM bus_cursors
-        WHERE consumer_group = :group AND topic = :topic AND (owner IS NULL OR lease_until < now())
+        WHERE consumer_group = :group AND topic = :topic
+          AND (owner IS NULL OR lease_until < now()
+               OR lease_until > now() + make_interval(secs => 2 * CAST(:lease AS float)))
           AND partition < CAST(:partitions AS int)
         ORDER BY partition LIMIT :wanted FOR UPDATE SKIP LOCKED
     ) free

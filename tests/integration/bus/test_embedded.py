@@ -86,6 +86,20 @@ async def test_partitions_are_shared_topic_by_topic(database_url: str) -> None:
         await engine.dispose()
 
 
+async def test_a_clock_that_steps_back_leaves_no_partition_with_the_dead(database: AsyncEngine) -> None:
+    """Postgres' clock is set back by an hour, and the dead seem to have been seen an hour from now."""
+    ids = await feed(database, people(20))
+    async with EmbeddedSource(database, "g", [DELIVERY]):
+        pass  # makes the cursors
+    await run(database, "INSERT INTO bus_members VALUES ('g', gen_random_uuid(), now() + interval '1 hour')")
+    await run(
+        database,
+        "UPDATE bus_cursors SET owner = m.member, lease_until = now() + interval '1 hour' FROM bus_members m",
+    )
+    async with Reading(EmbeddedSource(database, "g", [DELIVERY])) as reading:
+        await reading.until_read(ids)
+
+
 async def test_an_idle_topic_is_not_read_from_its_beginning_again(database: AsyncEngine) -> None:
     topic = SEND_JOBS[Lane.AUTH]
     async with Reading(EmbeddedSource(database, "d", [DELIVERY])) as reading:
