@@ -16,6 +16,7 @@ its message moved on, and is void.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -129,6 +130,18 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when a call may begin: by the rules' clock, and by one that does not step back while a process sleeps."""
+
+    until: datetime
+    until_monotonic: float
+
+    def is_over(self, now: datetime, monotonic: float) -> bool:
+        """Return whether it is too late for a call."""
+        return now >= self.until or monotonic >= self.until_monotonic
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """The collaborators of sending; one a process."""
 
@@ -145,6 +158,8 @@ class Sender:
     templates: dict[tuple[str, int], Template] = field(default_factory=dict)
     """a revision never changes, so what was read once stays true"""
     images: Images = field(default_factory=Images)
+    monotonic: Callable[[], float] = time.monotonic
+    """seconds, by a clock that nobody sets"""
 
     async def __call__(self, jobs: Sequence[Job], *, waiting: Callable[[], None] = lambda: None) -> None:
         """Make the attempts that ``jobs`` ask for, in their order at each dealer; for one read again, do nothing.
@@ -200,6 +215,7 @@ class Sender:
         handle = opened if isinstance(opened, str) else None
         if not start.begins():
             return 0  # of the handle nothing goes out
+        began = self.monotonic()
         claimed, brought = await self._claim(jobs, handle, named)
         start.begun(brought)
         if not claimed:
@@ -208,8 +224,8 @@ class Sender:
         if isinstance(opened, NotTaken):
             results: list[SendResult] = [opened] * len(claimed)
         else:
-            latest = claimed[0][0].opened_at + self.clock.stretch(self.policy.lease)
-            results = await self._call(dealer, handle, claimed, named, taken, latest=latest)
+            lease = self._lease(claimed[0][0].opened_at, began)
+            results = await self._call(dealer, handle, claimed, named, taken, lease=lease)
         for result in results:
             telemetry.RESULTS.labels(dealer.name, channel, type(result).__name__.lower()).inc()
         if waits := [r.retry_after for r in results if isinstance(r, NotTaken) and r.retry_after]:
@@ -318,11 +334,11 @@ class Sender:
         named: Named,
         taken: Taken,
         *,
-        latest: datetime,
+        lease: Lease,
     ) -> list[SendResult]:
         """Call the dealer for what can be rendered; results in the order of ``claimed``.
 
-        No call is made at ``latest`` or later: a process that stood still so long (stopped, suspended) does not know
+        No call is made once ``lease`` is over: a process that stood still so long (stopped, suspended) does not know
         any more what happened meanwhile, and hours of rest or the deadline may have come.
         """
         results: dict[int, SendResult] = {}
@@ -339,7 +355,7 @@ class Sender:
             before[message.person_id] += 1
         async with taken.calling(prepares=dealer.capabilities.prepares):
             for _, some in sorted(waves.items()):
-                if self.clock.now() >= latest:
+                if lease.is_over(self.clock.now(), self.monotonic()):
                     slept = NotTaken("dealer_unavailable", detail="the sender slept past its lease")
                     results |= {n: slept for n, _ in some}
                     continue
@@ -398,14 +414,14 @@ class Sender:
                 dealer.name, most, Lane.NORMAL, one_by_one=one_by_one, waiting=waiting
             ) as taken:
                 some, rest = rest[: taken.n], rest[taken.n :]
-                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the last check
+                lease = self._lease(self.clock.now(), self.monotonic())  # counted from the last check
                 again = await self._still_in_doubt(some)
                 taken.used = len(again)
                 if not again:
                     continue
                 wanted = [each for attempt, message in again for each in self._images_of(message, attempt.channel)]
                 named = await self._name_images(dealer, wanted)
-                results = await self._call(dealer, None, again, named, taken, latest=latest)
+                results = await self._call(dealer, None, again, named, taken, lease=lease)
             news = [
                 (attempt, result)
                 for (attempt, _), result in zip(again, results, strict=True)
@@ -539,6 +555,10 @@ class Sender:
     def case(self, book: Book, attempt: Attempt) -> Case:
         """Return all that decides what follows a failure of ``attempt``."""
         return case_of(book, attempt, config=self.config, dealers=self.dealers, clock=self.clock, jitter=self.jitter())
+
+    def _lease(self, since: datetime, began: float) -> Lease:
+        lease = self.policy.lease
+        return Lease(since + self.clock.stretch(lease), began + lease.total_seconds())
 
     def is_one_by_one(self, dealer: str) -> bool:
         """Whether each message of a call counts as a request at ``dealer``."""
