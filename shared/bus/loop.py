@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -118,6 +119,8 @@ def _decode(batch: Sequence[Record], decode: Callable[[bytes], T | None]) -> tup
 
 def _run_of_poison(batch: Sequence[Record], poison: Sequence[Poison], run: int, max_poison: int) -> int:
     """Return how many records at the end of ``batch`` are poison, ``run`` having gone before."""
+    if not poison:
+        return 0
     bad = {id(each.record) for each in poison}
     for record in batch:
         run = run + 1 if id(record) in bad else 0
@@ -137,5 +140,5 @@ async def _commit(source: Source, batch: Sequence[Record]) -> None:
         log.info("commit_refused", records=len(batch))
         return
     telemetry.BATCH.observe(len(batch))
-    for record in batch:
-        telemetry.RECORDS.labels(record.topic).inc()
+    for topic, records in Counter(record.topic for record in batch).items():
+        telemetry.RECORDS.labels(topic).inc(records)

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from shared.bus import telemetry
 from shared.bus.base import BusAway, Outgoing, Producer, TopicPartition
 from shared.bus.connection import BusConnection
-from shared.bus.ledger import Entry, Place, read
+from shared.bus.ledger import TOPICS, Entry, Place, read
 from shared.contracts.topics import DELIVERY
 
 if TYPE_CHECKING:
@@ -144,14 +144,13 @@ async def _rest(bus: BusConnection, stopping: asyncio.Event, heard: int) -> None
 
 
 async def _batches(producer: Producer, entries: Sequence[Entry]) -> dict[TopicPartition, list[Outgoing]]:
+    partitions = {topic: await producer.partitions_of(topic) for topic in TOPICS}
     batches: dict[TopicPartition, list[Outgoing]] = {}
     for entry in entries:
-        for topic in (DELIVERY, entry.job_topic):
-            if topic is None:
-                continue
-            partition = TopicPartition(topic, entry.bucket % await producer.partitions_of(topic))
-            record = Outgoing(entry.delivery.person_id.bytes, entry.value(topic))
-            batches.setdefault(partition, []).append(record)
+        key, job_topic = entry.delivery.person_id.bytes, entry.job_topic
+        for topic in (DELIVERY,) if job_topic is None else (DELIVERY, job_topic):
+            partition = TopicPartition(topic, entry.bucket % partitions[topic])
+            batches.setdefault(partition, []).append(Outgoing(key, entry.value(topic)))
     for partition, records in batches.items():
         telemetry.RELAY_RECORDS.labels(partition.topic).inc(len(records))
     return batches

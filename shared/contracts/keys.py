@@ -6,18 +6,19 @@ Derived from message, channel and generation, so that it is unique without an in
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from shared.contracts.states import Channel
-from shared.ids import MessageId
+from shared.ids import MessageId, uuid_of
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 """two digits at a time: half the divisions of a long number"""
+_PAIR_VALUES = {pair: value for value, pair in enumerate(_PAIRS)}
 _MESSAGE = 22
 """digits that hold 128 bits"""
-_MOST = 62**4
+_GENERATION = 4
+"""digits at most"""
+_MOST = 62**_GENERATION
 
 _LETTERS = {
     Channel.ALIMTALK: "a",
@@ -41,13 +42,13 @@ def read_request_key(key: str) -> tuple[MessageId, int] | None:
 
     Only the one way in which we write it, so that no two texts name one attempt.
     """
-    try:
-        message, channel = MessageId(UUID(int=_read(key[:_MESSAGE]))), _CHANNELS[key[_MESSAGE]]
-        n = _read(key[_MESSAGE + 1 :])
-        ours = request_key(message, channel, n) == key
-    except (ValueError, KeyError, IndexError):
+    written = key[_MESSAGE + 1 :]
+    if not 0 < len(written) <= _GENERATION or written[0] == "0" or key[_MESSAGE] not in _CHANNELS:
         return None
-    return (message, n) if ours else None
+    try:
+        return MessageId(uuid_of(_read(key[:_MESSAGE]).to_bytes(16, "big"))), _read(written)
+    except (OverflowError, KeyError):
+        return None
 
 
 def _written(number: int) -> str:
@@ -60,6 +61,6 @@ def _written(number: int) -> str:
 
 def _read(digits: str) -> int:
     number = 0
-    for digit in digits:
-        number = number * len(_DIGITS) + _VALUES[digit]
-    return number
+    for n in range(0, len(digits) - 1, 2):
+        number = number * len(_PAIRS) + _PAIR_VALUES[digits[n : n + 2]]
+    return number * len(_DIGITS) + _VALUES[digits[-1]] if len(digits) % 2 else number
