@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 _NOTHING = text("SELECT 1")
+_MISTAKES = (ProgrammingError, IntegrityError, DataError, asyncpg.SyntaxOrAccessError, asyncpg.DataError)
 
 
 class BusConnection:
@@ -75,6 +76,18 @@ class BusConnection:
         With ``session`` it is run in that one or not at all: what was read in an earlier session may not hold in a
         later one, and another reader may have connected anew meanwhile.
         """
+        async with self._in(session) as connection:
+            result = await connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else ()
+
+    async def fetch(self, query: str, *arguments: object, session: int | None = None) -> Sequence[Sequence[Any]]:
+        """Do the same with asyncpg's own means, for what brings many rows: one costs half as much there."""
+        async with self._in(session):
+            rows: Sequence[Sequence[Any]] = await self._driver.fetch(query, *arguments)
+            return rows
+
+    @asynccontextmanager
+    async def _in(self, session: int | None) -> AsyncIterator[AsyncConnection]:
         async with self._lock:
             try:
                 if self._connection is None:
@@ -82,11 +95,10 @@ class BusConnection:
                     self._session += 1
                 if session not in {None, self._session}:
                     raise BusAway("Postgres was away meanwhile")  # noqa: TRY301 - under the lock
-                result = await self._connection.execute(statement, parameters)
-                return result.all() if result.returns_rows else ()
+                yield self._connection
             except BusAway:
                 raise
-            except (ProgrammingError, IntegrityError, DataError):
+            except _MISTAKES:
                 await self._drop()
                 raise
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

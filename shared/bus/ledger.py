@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import text
 
 from shared.contracts.delivery import Delivery, Interest
 from shared.contracts.jobs import SendJob
@@ -23,8 +22,6 @@ from shared.ledger.repository import ring
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-    from sqlalchemy import Row
 
     from shared.bus.connection import BusConnection
 
@@ -111,19 +108,19 @@ _INTERESTS = {
 
 # The sets of rows are cut to size before messages are looked up, one by one through their key.
 _READ = {
-    (topic, interest): text(f"""
+    (topic, interest): f"""
     WITH horizon AS (
         SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid,
                EXISTS (SELECT FROM transitions WHERE xid >= pg_snapshot_xmin(pg_current_snapshot())) AS waiting
     ), page AS MATERIALIZED (
         SELECT t.* FROM transitions t
-        WHERE (t.xid, t.position) > (CAST(:xid AS text)::xid8, CAST(:position AS bigint))
-          AND (t.xid, t.position) <= (CAST(:until_xid AS text)::xid8, CAST(:until_position AS bigint))
+        WHERE (t.xid, t.position) > ($1::text::xid8, $2::bigint)
+          AND (t.xid, t.position) <= ($3::text::xid8, $4::bigint)
           AND t.xid < pg_snapshot_xmin(pg_current_snapshot())
           AND {condition} AND {wanted}
-          AND t.bucket % CAST(:partitions AS int) = ANY(CAST(:owned AS int[]))
+          AND t.bucket % $5::int = ANY($6::int[])
         ORDER BY t.xid, t.position
-        LIMIT :limit
+        LIMIT $7
     )
     SELECT h.xid::text AS horizon, h.waiting,
            p.xid::text AS xid, p.position, p.message_id, p.seq, p.at, p.bucket, p.lane, p.was, p.state, p.final,
@@ -137,7 +134,7 @@ _READ = {
         ) m ON true
     ) ON true
     ORDER BY p.xid, p.position
-    """)  # noqa: S608 - the conditions are the constants above
+    """  # noqa: S608 - the conditions are the constants above
     for topic, condition in _FILTERS.items()
     for interest, wanted in _INTERESTS.items()
 }
@@ -159,35 +156,37 @@ async def read(  # noqa: PLR0913 - what one look asks for, by keyword
 
     Only people whose bucket modulo ``partitions`` is in ``owned``. Raises ``BusAway``.
     """
-    rows = await bus.execute(
+    rows = await bus.fetch(
         _READ[topic, interest],
-        {
-            "xid": str(after.xid),
-            "position": after.position,
-            "until_xid": str(until.xid),
-            "until_position": until.position,
-            "partitions": partitions,
-            "owned": list(owned),
-            "limit": limit,
-        },
+        str(after.xid),
+        after.position,
+        str(until.xid),
+        until.position,
+        partitions,
+        list(owned),
+        limit,
         session=session,
     )
-    found = [row for row in rows if row.xid is not None]
+    horizon, waiting, xid, *_ = rows[0]
+    found = [] if xid is None else rows
     if len(found) >= limit:
-        upto = Place(int(found[-1].xid), found[-1].position)
+        _, _, xid, position, *_ = found[-1]
+        upto = Place(int(xid), position)
     else:
-        upto = max(after, min(until, Place(int(rows[0].horizon), 0)))
-    # A message is dropped with its transitions, but not in the same instant.
-    return Page([_entry(row) for row in found if row.person_id is not None], upto, rows[0].waiting)
+        upto = max(after, min(until, Place(int(horizon), 0)))
+    entries = map(_entry, found)
+    return Page([entry for entry in entries if entry is not None], upto, waiting)
 
 
-def _entry(row: Row[Any]) -> Entry:
+def _entry(row: Sequence[Any]) -> Entry | None:
     # Unpacked, and by tables: this runs for every transition and every reader, and names cost twice as much.
     (
         _, _, xid, position, message_id, seq, at, bucket, lane, was, state, final, reason, attempt, channel, dealer,
         attempt_was, attempt_state, reason_was, code, cost_krw, sent_at, person_id, profile, rule, template, category,
         deadline,
-    ) = tuple(row)  # fmt: skip
+    ) = row  # fmt: skip
+    if person_id is None:
+        return None  # a message is dropped with its transitions, but not in the same instant
     delivery = Delivery(
         message_id=message_id,
         person_id=person_id,

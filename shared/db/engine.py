@@ -37,14 +37,20 @@ def engine_for(url: str, *, pool_size: int = 8, statement_seconds: float | None 
     )
 
 
+async def driver_of(connection: AsyncConnection) -> Any:  # noqa: ANN401 - asyncpg ships no types
+    """Return asyncpg's own connection, in the transaction of ``connection``."""
+    raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
+    if not driver.is_in_transaction():
+        await connection.execute(sa.text("SELECT"))  # SQLAlchemy begins at its first statement, the driver's is none
+    return driver
+
+
 async def copy(
     connection: AsyncConnection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
     """COPY ``rows`` into ``table`` within the connection's transaction."""
-    raw = await connection.get_raw_connection()
-    driver: Any = raw.driver_connection
-    if not driver.is_in_transaction():
-        await connection.execute(sa.text("SELECT"))  # SQLAlchemy begins at its first statement, and COPY is none of its
+    driver = await driver_of(connection)
     await driver.copy_records_to_table(table, records=rows, columns=columns)
 
 

@@ -32,7 +32,7 @@ from shared.bus.ledger import Place
 from shared.config import Cap
 from shared.contracts.states import AttemptState, Channel, Lane, MessageState
 from shared.contracts.topics import DELIVERY, SEND_JOBS
-from shared.db.engine import engine_for
+from shared.db.engine import driver_of, engine_for
 from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
 from shared.ledger.repository import load, look, queue, save
@@ -124,6 +124,12 @@ class Explained:
         """Execute a statement as ``BusConnection`` does."""
         assert session is None
         return (await self.connection.execute(statement, parameters)).all()
+
+    async def fetch(self, query: str, *arguments: object, session: int | None = None) -> Sequence[Sequence[Any]]:
+        """Fetch as ``BusConnection`` does."""
+        assert session is None
+        rows: Sequence[Sequence[Any]] = await (await driver_of(self.connection)).fetch(query, *arguments)
+        return rows
 
 
 def _scans(node: Mapping[str, Any]) -> Iterator[Scan]:
