@@ -26,7 +26,7 @@ _OLDEST = text("""
         SELECT at FROM transitions t WHERE (t.xid, t.position) > (c.xid, c.position)
         ORDER BY t.xid, t.position LIMIT 1
     ) next
-    WHERE c.consumer_group = 'relay' OR (c.consumer_group = 'dispatcher' AND c.topic = ANY(CAST(:topics AS text[])))
+    WHERE c.consumer_group = 'relay' OR c.topic = ANY(CAST(:topics AS text[]))
 """)
 _TOPICS = [SEND_JOBS[Lane.AUTH], SEND_JOBS[Lane.NORMAL]]
 
