@@ -60,8 +60,11 @@ class Meter:
 
     def cpu_per_1000(self, messages: int) -> dict[str, float]:
         """Return CPU seconds per 1,000 messages since ``start``."""
-        spent = {name: _cpu(pid) - self.before[name] for name, pid in self.roots.items()}
-        return {name: round(seconds * 1000 / messages, 3) for name, seconds in spent.items()}
+        return {name: round(seconds * 1000 / messages, 3) for name, seconds in self.spent().items()}
+
+    def spent(self) -> dict[str, float]:
+        """Return CPU seconds since ``start``."""
+        return {name: _cpu(pid) - self.before[name] for name, pid in self.roots.items()}
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -360,6 +360,18 @@ def bench_ingest(
     typer.echo(json.dumps(asyncio.run(bench(events, rounds, kafka=kafka)), ensure_ascii=False, indent=2))
 
 
+@bench_app.command("stages")
+def bench_stages(
+    *,
+    batch: Annotated[int, typer.Option(min=10, max=5000, help="messages that go through together")] = 500,
+    rounds: Annotated[int, typer.Option(min=1, help="batches")] = 12,
+) -> None:
+    """Show what a message costs by stage: microseconds of Python and of Postgres."""
+    from bongsu.bench.stages import bench  # noqa: PLC0415 - it takes a while to import
+
+    typer.echo(json.dumps(asyncio.run(bench(batch, rounds)), ensure_ascii=False, indent=2))
+
+
 @bench_app.command("fill")
 def bench_fill(
     *,
