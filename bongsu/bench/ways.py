@@ -46,7 +46,7 @@ BATCH = 500
 BATCH_CONNECTIONS = 4
 WARM_UP = 1000
 READY_SECONDS = 60.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 TOKEN = "bench-receipts-come-here"  # noqa: S105 - of a gateway that lives as long as the bench
 
 Event = Mapping[str, Any]

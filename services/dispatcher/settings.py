@@ -12,5 +12,5 @@ class Settings(ServiceSettings):
 
     port: int = Field(default=8001, ge=0, le=65535, description="the port to listen on")
     dispatch_batch: int = Field(default=500, ge=1, le=5000, description="jobs read at once from a lane")
-    dispatch_linger_seconds: float = Field(default=0.02, ge=0, le=1, description="how long a small batch may grow")
+    dispatch_linger_seconds: float = Field(default=0.05, ge=0, le=1, description="how long a small batch may grow")
     receipt_body_limit: int = Field(default=4 * 1024 * 1024, ge=1024, description="bytes of one receipt call")

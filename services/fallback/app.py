@@ -49,6 +49,7 @@ async def serve(settings: Settings) -> None:
                     handler,
                     stopping=stopping,
                     max_records=settings.fallback_batch,
+                    linger_seconds=settings.fallback_linger_seconds,
                     on_turn=on_turn,
                 )
             )

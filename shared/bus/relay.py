@@ -34,6 +34,9 @@ _POLL_SECONDS = 5.0
 _HELD_BACK_SECONDS, _HELD_BACK_MOST_SECONDS = 0.01, 0.25
 _FAREWELL_SECONDS = 2.0
 _PAGE = 2000
+_PACE_SECONDS = 0.02
+"""From one page to the next, unless it is full: the first change after a pause goes at once, and under load pages are
+larger. A record costs little beside the batches of a page, one for each partition, here and at the broker."""
 
 _LEAD = text("SELECT pg_try_advisory_lock(:key)")
 _BEGIN = text("""
@@ -116,15 +119,18 @@ async def _serve(bus: BusConnection, producer: Producer, stopping: asyncio.Event
     (row,) = await bus.execute(_WHERE)
     cursor = Place(int(row.xid), row.position)
     held_back = _HELD_BACK_SECONDS
+    loop = asyncio.get_running_loop()
     while not stopping.is_set():
         on_turn()
-        heard = bus.bell.rings
+        heard, next_at = bus.bell.rings, loop.time() + _PACE_SECONDS
         page = await read(bus, DELIVERY, cursor, limit=_PAGE)
         if page.entries:
             await producer.publish(await _batches(producer, page.entries))
             cursor = await _move(bus, cursor, page.entries[-1].place)
             telemetry.RELAY_LAST.set(page.entries[-1].delivery.at.timestamp())
             held_back = _HELD_BACK_SECONDS
+            if len(page.entries) < _PAGE:
+                await _pause(stopping, next_at - loop.time())
         elif page.waiting:
             await bus.bell.wait(heard, held_back)
             held_back = min(held_back * 2, _HELD_BACK_MOST_SECONDS)
