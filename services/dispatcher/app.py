@@ -9,7 +9,15 @@ from functools import partial
 from typing import Any
 
 from services.dispatcher.api import ReceiptApi, warn_of_open_doors
-from services.dispatcher.handlers import DUE_PAUSE, EndForgotten, LetGo, LetGoApproved, QueueDue, SendJobs
+from services.dispatcher.handlers import (
+    DUE_PAUSE,
+    CancelOrdered,
+    EndForgotten,
+    LetGo,
+    LetGoApproved,
+    QueueDue,
+    SendJobs,
+)
 from services.dispatcher.settings import Settings
 from shared.bell import Bell
 from shared.bus import consume
@@ -114,6 +122,7 @@ def _chores(
             every_seconds=60.0,
             turn=lambda: None,  # turns too seldom to tell whether it lives
         ),
+        chore(CancelOrdered(sender.engine, sender.clock), every_seconds=1.0, turn=partial(health.turn, "cancel")),
         chore(LetGo(sender), every_seconds=1.0, turn=partial(health.turn, "stops")),
         chore(LetGoApproved(sender), every_seconds=2.0, turn=partial(health.turn, "approvals")),
         chore(

@@ -17,12 +17,16 @@ from shared.contracts.jobs import SendJob
 from shared.contracts.states import Lane, MessageState
 from shared.copies.store import release_approved
 from shared.ledger.repository import load, queue, save
+from shared.sending.cancellations import AGAIN_AFTER, next_page, turn_page
 from shared.sending.lanes import Lanes
 from shared.sending.sender import Job, Sender
 from shared.sending.stop_store import load_stops, release
+from shared.sending.telemetry import CANCELLED
 
 GRACE = timedelta(minutes=10)
 """world time"""
+CANCEL_PAGE = 1000
+"""as below, for a page of which all is cancelled"""
 DUE_BATCH = 2000
 """so few that their transaction, which holds back all readers of the ledger, takes some ten milliseconds"""
 DUE_PAUSE, DUE_REST = 0.1, 2.0
@@ -104,6 +108,28 @@ class EndForgotten:
                     book.move(message, MessageState.FAILED, final=True, reason=message.reason, detail=why)
             await save(connection, book)
         return len(book.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrdered:
+    """Cancels what waits and was cancelled with many others; what is claimed meanwhile is barred at the last step."""
+
+    engine: AsyncEngine
+    clock: Clock
+
+    async def __call__(self, limit: int = CANCEL_PAGE) -> int:
+        """Look at up to ``limit`` messages that have not ended; return how many. One replica at a time does."""
+        async with self.engine.begin() as connection:
+            if not await is_alone(connection, "cancel"):
+                return 0
+            now = self.clock.now()
+            page = await next_page(connection, now=now, limit=limit)
+            if page is None:
+                return 0
+            book = await load(connection, page.waiting, now=now, attempts=False)
+            cancelled = await turn_page(connection, page, book, again_after=self.clock.stretch(AGAIN_AFTER))
+        CANCELLED.inc(cancelled)
+        return page.looked_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from services.ingest import documented, telemetry
 from services.ingest.api import Api
+from services.ingest.cancelling import CancelApi
 from services.ingest.catalog import CurrentRules
 from services.ingest.handlers import EventRecords, Intake, Writer, as_it_came
 from services.ingest.lag import Lag
@@ -87,6 +88,7 @@ def build(
     keys = ApiKeys(engine)
     app.include_router(Api(engine, keys, vault, clock).router())
     app.include_router(PauseApi(engine, keys, config).router())
+    app.include_router(CancelApi(engine, keys, clock).router())
     _document(app)
     events = Posting(keys, intake, bodies, lag)
     return Ingest(Direct(app, {"/v1/events": events}), rules, intake, writer, lag)

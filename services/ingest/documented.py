@@ -48,6 +48,7 @@ _EVENT_SCHEMA: dict[str, Any] = {
         "type": {"type": "string", "maxLength": 256},
         "time": {"type": "string", "format": "date-time"},
         "profile": {"type": "string", "maxLength": 100, "description": "who sends; by default as the rule says"},
+        "campaign": {"type": "string", "maxLength": 100, "description": "what its messages can be cancelled by"},
         "data": {
             "type": "object",
             "properties": {
@@ -288,5 +289,62 @@ RESUME: dict[str, Any] = {
         **_READ,
         **_problems(s400=("invalid-parameter",), s404=("not-paused",)),
     },
+    "openapi_extra": _SECURITY,
+}
+
+_CANCELLATION: dict[str, Any] = {
+    "id": "019ab0f1-2a7c-7c3e-8f00-5d0f3b8e1a11",
+    "filter": {"campaign": "2026-autumn"},
+    "why": "a wrong price in the text",
+    "by": "shop",
+    "at": "2026-11-23T03:00:00Z",
+    "cancelled": 182340,
+    "left": 17660,
+    "through": True,
+}
+
+CANCEL_MANY: dict[str, Any] = {
+    "tags": ["cancellations"],
+    "summary": "Cancel a campaign, a batch, or all that a filter means",
+    "description": "Means the messages made until now of which all that the body names is true. From the answer on "
+    "none of them is handed to a dealer, however many there are; those that wait become `cancelled` one after another. "
+    "What a dealer has already is not taken back, but is neither tried again nor followed by a text. What is made "
+    "later is not touched. It cannot be undone.",
+    "responses": {
+        202: _answer("It holds", {**_CANCELLATION, "cancelled": 0, "left": 0, "through": False}),
+        **_READ,
+        **_problems(s400=("idempotency-key-invalid",), s422=("invalid-parameter", "idempotency-key-reused")),
+    },
+    "openapi_extra": {
+        **_SECURITY,
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "maxLength": 255},
+                "description": "The same request under the same key is one cancellation.",
+            }
+        ],
+    },
+}
+
+GET_CANCELLATION: dict[str, Any] = {
+    "tags": ["cancellations"],
+    "summary": "How far a cancellation is",
+    "description": "`cancelled`: so many messages until now. `left`: so many were with a dealer, and had not ended, as "
+    "it came by. `through`: all that waited is cancelled.",
+    "responses": {
+        200: _answer("The cancellation", _CANCELLATION),
+        **_READ,
+        **_problems(s404=("cancellation-not-found",)),
+    },
+    "openapi_extra": _SECURITY,
+}
+
+LIST_CANCELLATIONS: dict[str, Any] = {
+    "tags": ["cancellations"],
+    "summary": "The latest 100 cancellations, newest first",
+    "responses": {200: _answer("Cancellations", {"cancellations": [_CANCELLATION]}), **_READ},
     "openapi_extra": _SECURITY,
 }

@@ -12,7 +12,7 @@ import msgspec
 
 from services.ingest.refusals import Kind, Refusal
 
-_LONGEST = {"id": 256, "source": 1024, "type": 256, "profile": 100}
+_LONGEST = {"id": 256, "source": 1024, "type": 256, "profile": 100, "campaign": 100}
 """Characters; the specification sets no bound, an index does."""
 
 
@@ -23,6 +23,8 @@ class Event(msgspec.Struct, frozen=True):
     id: str
     type: str
     profile: str | None
+    campaign: str | None
+    """our own extension attribute: what its messages can be cancelled by"""
     document: dict[str, Any]
     raw: bytes
 
@@ -70,7 +72,13 @@ def _broken(error: ValueError | RecursionError, instead: str) -> Refusal:
 
 def _judged(document: dict[str, Any], raw: bytes) -> Event | Refusal:
     return _wrong(document) or Event(
-        document["source"], document["id"], document["type"], document.get("profile"), document, raw
+        document["source"],
+        document["id"],
+        document["type"],
+        document.get("profile"),
+        document.get("campaign"),
+        document,
+        raw,
     )
 
 
@@ -96,7 +104,7 @@ def _wrong(document: dict[str, Any]) -> Refusal | None:
     if (version := document.get("specversion")) != "1.0":
         said = "is missing" if version is None else "is not 1.0"
         return _no_event(f'specversion {said}. Set "specversion": "1.0".', "/specversion")
-    for name in ("id", "source", "type", "profile"):
+    for name in ("id", "source", "type", "profile", "campaign"):
         if wrong := _attribute(document, name):
             return _no_event(wrong, f"/{name}")
     if wrong := _time(document.get("time")):
@@ -122,7 +130,7 @@ def _where(error: ValueError) -> str:
 def _attribute(document: dict[str, Any], name: str) -> str | None:
     value = document.get(name)
     if value is None:
-        return None if name == "profile" else f"{name} is missing. Send it as a text."
+        return None if name in {"profile", "campaign"} else f"{name} is missing. Send it as a text."
     if not isinstance(value, str) or not value:
         return f"{name} is not a text of at least one character. Send it as a JSON string."
     if len(value) > _LONGEST[name]:

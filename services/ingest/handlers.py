@@ -140,7 +140,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
             outcome = _not_now(error)
         if isinstance(outcome, KeyReused):
-            outcome = _KEY_REUSED
+            outcome = KEY_REUSED
         count("http", outcome)
         return outcome
 
@@ -173,7 +173,7 @@ class Intake:
                 earlier = await claim_batch(connection, claim, now=self.clock.now())
         except Exception as error:  # noqa: BLE001 - _not_now raises on what is none of its
             return _not_now(error)
-        return _KEY_REUSED if isinstance(earlier, KeyReused) else earlier
+        return KEY_REUSED if isinstance(earlier, KeyReused) else earlier
 
     async def answer_batch(self, claim: Claim, response: bytes) -> None:
         """Keep the answer of a batch. If that fails, its repetition finds its events by their own keys."""
@@ -234,6 +234,7 @@ class Intake:
                 self._message(MessageId(id_), planned) for id_, planned in zip(message_ids, plan, strict=True)
             ),
             claim=claim,
+            campaign=event.campaign,
         )
 
     def _message(self, message_id: MessageId, planned: Planned) -> NewMessage:
@@ -293,7 +294,7 @@ def _facts(bound: Bound, profile: str, fallback: str) -> dict[str, Any]:
 
 _encode = msgspec.json.Encoder().encode
 
-_KEY_REUSED = Refusal(
+KEY_REUSED = Refusal(
     Kind.IDEMPOTENCY_KEY_REUSED,
     "Another body was sent under this Idempotency-Key before. Use a new key for a new request; "
     "to repeat one, send the very same bytes.",

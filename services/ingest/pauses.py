@@ -26,13 +26,15 @@ from shared.sending.stops import Pausable, Scope, Stop, pause, pause_key
 
 Name = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^/\x00-\x1f]+$")]
 
+Why = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+
 
 class Order(BaseModel):
     """The body of a pause."""
 
     model_config = ConfigDict(extra="forbid")
 
-    why: str = Field(min_length=1, max_length=200, description="shown with every message that it holds")
+    why: Why = Field(description="shown with the pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class PauseApi:
             raise refusal.as_problem()
         try:
             async with self.engine.begin() as connection:
-                by = await _name_of(connection, key_id)
+                by = await name_of(connection, key_id)
                 await open_stop(connection, pause(what, name, ordered_by=by, why=order.why, now=datetime.now(UTC)))
                 stop = (await load_stops(connection))[pause_key(what, name)]
                 waiting = await held(connection)
@@ -101,7 +103,8 @@ class PauseApi:
         return Refusal(Kind.NOTHING_TO_PAUSE, f"There is no such {what}. Use one of: {', '.join(sorted(known))}.")
 
 
-async def _name_of(connection: AsyncConnection, key: UUID) -> str:
+async def name_of(connection: AsyncConnection, key: UUID) -> str:
+    """Return the name of an API key: who gave an order."""
     return str(await connection.scalar(text("SELECT name FROM api_keys WHERE id = :id"), {"id": key}))
 
 

@@ -61,7 +61,7 @@ class Posting:
         headers: Headers = dict(scope["headers"])
         api_key = await self.keys.check(headers.get(b"authorization", b"").decode("latin-1"))
         mode = _mode(headers.get(b"content-type", b""), binary=b"ce-specversion" in headers or b"ce-id" in headers)
-        key = _idempotency_key(headers.get(b"idempotency-key"))
+        key = read_idempotency_key(headers.get(b"idempotency-key"))
         self.lag.check()
         with self.bodies.open(receive, headers.get(b"content-length", b"").decode("latin-1")) as body:
             if mode is Mode.LINES:
@@ -207,7 +207,8 @@ def _mode(content_type: bytes, *, binary: bool) -> Mode:
     return Mode.BINARY if binary and media_type.strip() == "application/json" else mode
 
 
-def _idempotency_key(written: bytes | None) -> str | None:
+def read_idempotency_key(written: bytes | None) -> str | None:
+    """Return the key in an ``Idempotency-Key`` header. Raises a 400 ``Problem`` for what can be none."""
     if written is None:
         return None
     key = written.decode("latin-1")

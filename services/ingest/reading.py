@@ -34,6 +34,7 @@ class Summary:
     profile: str
     lane: str
     category: str
+    campaign: str | None
     due_at: datetime | None
     cost_krw: int
 
@@ -96,7 +97,8 @@ class Story:
 
 
 _SUMMARY = """
-    SELECT id, state, final, reason, channel, rule, template, profile, lane, category, due_at, cost_krw FROM messages
+    SELECT id, state, final, reason, channel, rule, template, profile, lane, category, campaign, due_at, cost_krw
+    FROM messages
 """
 _ONE = text(f"{_SUMMARY} WHERE id = :id")
 _ATTEMPTS = text("""

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency-key-in-flight"
     MESSAGE_NOT_FOUND = "message-not-found"
     MESSAGE_NOT_CANCELLABLE = "message-not-cancellable"
+    CANCELLATION_NOT_FOUND = "cancellation-not-found"
     NOTHING_TO_PAUSE = "nothing-to-pause"
     NOT_PAUSED = "not-paused"
     INVALID_CURSOR = "invalid-cursor"
@@ -61,6 +62,7 @@ _KINDS: dict[Kind, tuple[int, str]] = {
     Kind.IDEMPOTENCY_KEY_IN_FLIGHT: (409, "A request with this idempotency key is being handled"),
     Kind.MESSAGE_NOT_FOUND: (404, "No such message"),
     Kind.MESSAGE_NOT_CANCELLABLE: (409, "Too late to cancel"),
+    Kind.CANCELLATION_NOT_FOUND: (404, "No such cancellation"),
     Kind.NOTHING_TO_PAUSE: (404, "Nothing of that name"),
     Kind.NOT_PAUSED: (404, "Not paused"),
     Kind.INVALID_CURSOR: (400, "Not a cursor"),

@@ -87,6 +87,7 @@ class Submission(msgspec.Struct, frozen=True):
     personal: bytes
     messages: tuple[NewMessage, ...]
     claim: Claim | None
+    campaign: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +136,22 @@ _WRITE = """
         SELECT * FROM unnest($15::uuid[], $16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::int[], $21::text[],
                              $22::int[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
                              $29::timestamptz[], $30::timestamptz[], $31::bytea[], $32::timestamptz[], $33::smallint[],
-                             $34::text[])
+                             $34::text[], $35::text[])
              WITH ORDINALITY
              AS m (id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane, category,
-                   fallback, state, channel, dealer, due_at, deadline, personal, at, bucket, why, n)
+                   fallback, state, channel, dealer, due_at, deadline, personal, at, bucket, why, campaign,
+                   n)
         WHERE event_id IN (SELECT event_id FROM taken)
     ), messages_made AS (
         INSERT INTO messages (id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane,
-                              category, fallback, state, seq, channel, dealer, due_at, deadline, personal)
+                              category, fallback, state, seq, channel, dealer, due_at, deadline, personal, campaign)
         SELECT id, event_id, person_id, profile, rule, rule_revision, template, template_revision, lane,
-               category, fallback, state, 1, channel, dealer, due_at, deadline, personal
+               category, fallback, state, 1, channel, dealer, due_at, deadline, personal, campaign
         FROM made
     ), transitions_made AS (
         INSERT INTO transitions (message_id, seq, at, bucket, lane, state, channel, dealer, detail)
         SELECT id, 1, at, bucket, lane, state, channel, dealer, why::jsonb FROM made ORDER BY n
-    ), rung AS (SELECT pg_notify($35, ''))
+    ), rung AS (SELECT pg_notify($36, ''))
     SELECT true AS of_event, key FROM taken
     UNION ALL SELECT false, key FROM claimed
     UNION ALL SELECT NULL, NULL FROM rung
@@ -167,7 +169,7 @@ _ANSWER_CLAIMS = """
 _SEEN = "SELECT key, event_id FROM event_keys WHERE key = ANY($1::bytea[])"
 _MESSAGES_OF = "SELECT id, event_id, rule, state FROM messages WHERE event_id = ANY($1::uuid[]) ORDER BY id"
 
-_EVENT_FIELDS, _MESSAGE_FIELDS = 7, 20
+_EVENT_FIELDS, _MESSAGE_FIELDS = 7, 21
 
 
 async def write(connection: Connection, group: Sequence[Submission], *, now: datetime) -> list[Outcome]:
@@ -323,6 +325,7 @@ def _message(event: Submission, message: NewMessage) -> tuple[Any, ...]:
         event.received_at,
         bucket_of(message.person_id),
         message.why,
+        event.campaign,
     )
 
 

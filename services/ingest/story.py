@@ -312,5 +312,8 @@ _TELLERS: dict[str, Callable[[Step], str]] = {
         f"It expired at {in_seoul(s.at)}: {reason_in_words('expired')}."
         + (" What should have sent it was lost." if s.detail.get("why") == "forgotten" else "")
     ),
-    MessageState.CANCELLED: lambda s: f"It was cancelled at {in_seoul(s.at)}, before it was sent.",
+    MessageState.CANCELLED: lambda s: (
+        f"It was cancelled at {in_seoul(s.at)}, before it was sent"
+        + (f", with others (cancellation {s.detail['cancellation']})." if "cancellation" in s.detail else ".")
+    ),
 }

@@ -55,6 +55,7 @@ from shared.ledger.personal import open_personal
 from shared.ledger.repository import load, save, storable
 from shared.phone import national
 from shared.sending import telemetry
+from shared.sending.cancellations import cancel, count, load_cancelled
 from shared.sending.caps import NO_CAPS, REASON, Contacts, people_under
 from shared.sending.cases import case_of
 from shared.sending.contacts import load_contacts, lock_people
@@ -75,7 +76,7 @@ from shared.sending.policy import (
     receipt_deadline,
     receipt_expected,
 )
-from shared.sending.stop_store import in_locking_order, load_stops, note, take_probe
+from shared.sending.stop_store import in_locking_order, load_orders, load_stops, note, take_probe
 from shared.sending.stops import AWAY, Evidence, Gate, Scope, SeenIn, Stop, StopKey, Verdicts, keys_of, other_dealer
 from shared.sending.uploads import Images, templates_of
 
@@ -284,6 +285,8 @@ class Sender:
             )
             await save(connection, book)
             await self._load_templates(connection, _keys_of(claimed))
+            cancelled = await count(connection, gate.cancelled, book)
+        telemetry.CANCELLED.inc(cancelled)
         for change in book.transitions:
             if change.state is MessageState.SUPPRESSED and change.detail is not None:
                 telemetry.CAPPED.labels(change.detail["cap"]).inc()
@@ -300,8 +303,14 @@ class Sender:
     async def _gate(self, connection: AsyncConnection, book: Book, contacts: Contacts) -> Gate:
         """Return what these messages may pass, with the probes that this process was given."""
         closed = await self._closed(connection, book)
-        gate, world_now = Gate(await load_stops(connection), closed=closed), self.world.now()
-        leaving = (message for message in book.messages.values() if _may_leave(book, message, self.config, contacts))
+        stops, is_cancelling = await load_orders(connection)
+        cancelled = await load_cancelled(connection, book) if is_cancelling else {}
+        gate, world_now = Gate(stops, closed=closed, cancelled=cancelled), self.world.now()
+        leaving = (
+            message
+            for message in book.messages.values()
+            if message.id not in cancelled and _may_leave(book, message, self.config, contacts)
+        )
         waiting = {key for message in leaving for key in keys_of(message)}
         for key in sorted(gate.stops, key=in_locking_order):
             stop = gate.stops[key]
@@ -583,12 +592,12 @@ def claim(  # noqa: PLR0913 - all that decides at the last step
 ) -> list[tuple[Attempt, Message]]:
     """Open an attempt for each of ``jobs`` that may still be sent at ``book.now``: the last check before the call.
 
-    A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one past its
-    deadline expires; one in its hours of rest is scheduled for their end; one whose profile is not configured any more,
-    or a text whose dealer is not, has failed; one whose route is gone takes another; one that a stop bars goes to
-    another dealer, or is held until the stop is over; one whose images the dealer refused (``imageless``) goes as an
-    LMS; one that an earlier message of its person goes before (``order``) waits a moment; one that would go over a
-    frequency cap (``contacts``) is suppressed.
+    A message that moved on since its job was written (sent already, cancelled, delivered) is left alone; one that was
+    cancelled with many others ends so; one past its deadline expires; one in its hours of rest is scheduled for their
+    end; one whose profile is not configured any more, or a text whose dealer is not, has failed; one whose route is
+    gone takes another; one that a stop bars goes to another dealer, or is held until the stop is over; one whose images
+    the dealer refused (``imageless``) goes as an LMS; one that an earlier message of its person goes before (``order``)
+    waits a moment; one that would go over a frequency cap (``contacts``) is suppressed.
     """
     claimed: list[tuple[Attempt, Message]] = []
     leaving: set[MessageId] = set()
@@ -596,6 +605,9 @@ def claim(  # noqa: PLR0913 - all that decides at the last step
     for job in jobs:
         message = book.messages.get(job.message_id)
         if message is None or message.state is not MessageState.QUEUED or message.seq != job.seq:
+            continue
+        if (by := gate.cancelled.get(message.id)) is not None:
+            cancel(book, message.id, by)
             continue
         profile = _may_go(book, message, config)
         if profile is None:

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _COLUMNS = "scope, dealer, name, reason, seen_in, failures, since, probe_at, probes, ordered_by, why"
+_CANCELLING = "cancelling"
 _ALL = text(f"SELECT {_COLUMNS} FROM stops")  # noqa: S608 - a constant
+# The same, and whether a cancellation is open: in one round trip, since every claim asks.
+_ORDERS = text(f"""
+    {_ALL.text}
+    UNION ALL SELECT '{_CANCELLING}', '', '', '', '', 0, NULL, NULL, 0, NULL, NULL
+    WHERE EXISTS (SELECT FROM cancellations WHERE ended_at IS NULL)
+""")  # noqa: S608 - constants
 _LOCK = text(f"""
     SELECT {_COLUMNS} FROM stops WHERE (scope, dealer, name) = (:scope, :dealer, :name) FOR UPDATE
 """)  # noqa: S608 - a constant
@@ -56,6 +63,13 @@ _HELD = text("SELECT held_by, count(*) AS n FROM messages WHERE held_by IS NOT N
 async def load_stops(connection: AsyncConnection) -> dict[StopKey, Stop]:
     """Return every stop, open or counting: there are few."""
     return {stop.key: stop for stop in map(_stop, await connection.execute(_ALL))}
+
+
+async def load_orders(connection: AsyncConnection) -> tuple[dict[StopKey, Stop], bool]:
+    """Return every stop, and whether any cancellation of many is open."""
+    rows = (await connection.execute(_ORDERS)).all()
+    stops = [_stop(row) for row in rows if row.scope != _CANCELLING]
+    return {stop.key: stop for stop in stops}, len(stops) < len(rows)
 
 
 def in_locking_order(key: StopKey) -> tuple[bool, StopKey]:

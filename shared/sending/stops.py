@@ -23,7 +23,10 @@ from shared.ledger.book import GiveUp, Hold, Message, MoveTo
 from shared.routes import choose_route
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from shared.config import Profile, Route
+    from shared.ids import MessageId
 
 
 class Scope(StrEnum):
@@ -262,11 +265,13 @@ def other_dealer(
 
 @dataclass(slots=True)
 class Gate:
-    """What a batch may pass: the stops that were read with it, and the probes this process may send."""
+    """What a batch may pass: the stops and cancellations that were read with it, the probes this process may send."""
 
     stops: Mapping[StopKey, Stop]
     probes: set[StopKey] = field(default_factory=set)
     closed: Closed = NOTHING_CLOSED
+    cancelled: Mapping[MessageId, UUID] = field(default_factory=dict)
+    """messages that somebody cancelled with many others, and by which cancellation"""
 
     @property
     def held(self) -> set[str]:

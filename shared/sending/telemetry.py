@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CLAIMED = Counter("bongsu_sending_attempts_total", "Attempts written down")
 VOID = Counter("bongsu_sending_void_jobs_total", "Jobs whose message had moved on, expired or rests")
+CANCELLED = Counter("bongsu_sending_cancelled_total", "Messages cancelled with many others")
 CAPPED = Counter("bongsu_sending_capped_total", "Messages suppressed, by the frequency cap that was full", ["cap"])
 RESULTS = Counter(
     "bongsu_sending_results_total",
