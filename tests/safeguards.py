@@ -119,6 +119,31 @@ CLAIM = (
         f"{SENDING}/test_order.py",
     ),
     _one(
+        "last check: cancelled with many others",
+        "what was in a dispatcher's hands, or waits for its time, leaves after a campaign was cancelled",
+        SENDER,
+        "        if (by := gate.cancelled.get(message.id)) is not None:\n",
+        "        if (by := gate.cancelled.get(message.id)) is not None and False:\n",
+        f"{SENDING}/test_cancellations.py::test_it_is_seen_though_it_comes_after_the_job_was_read",
+    ),
+    _one(
+        "a cancellation outlasts its walk",
+        "what a dealer had comes back when all seems done, and is tried again",
+        "shared/sending/cancellations.py",
+        "SET walk_at = greatest(walk_at, last_deadline)",
+        "SET walk_at = walk_at",
+        f"{SENDING}/test_cancellations.py::test_what_a_dealer_had_is_neither_tried_again_nor_followed_by_a_text",
+    ),
+    _one(
+        "a cancellation is walked through twice",
+        "what was being written when it was ordered is sent when its time comes",
+        "shared/sending/cancellations.py",
+        "_WALKS = 2\n",
+        "_WALKS = 1\n",
+        f"{SENDING}/test_cancellations.py"
+        "::test_what_was_planned_before_and_written_after_it_is_found_by_the_second_walk",
+    ),
+    _one(
         "last check: frequency caps",
         "a person gets more than a cap allows",
         SENDER,
@@ -243,8 +268,8 @@ DOUBT = (
         "probes for who can leave",
         "a message in its hours of rest uses up the probe of a stop, and all that it holds waits for the next",
         SENDER,
-        "if _may_leave(book, message, self.config, contacts))\n",
-        ")\n",
+        " and _may_leave(book, message, self.config, contacts)\n",
+        "\n",
         f"{SENDING}/test_stops.py::test_a_message_in_its_hours_of_rest_uses_up_no_probe",
     ),
     Safeguard(
@@ -347,15 +372,14 @@ DOUBT = (
         (
             Change(
                 SENDER,
-                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)  # counted from the"
-                " last check\n",
+                "                lease = self._lease(self.clock.now(), self.monotonic())  # counted from the last check\n",
                 "",
             ),
             Change(
                 SENDER,
                 "                named = await self._name_images(dealer, wanted)\n",
                 "                named = await self._name_images(dealer, wanted)\n"
-                "                latest = self.clock.now() + self.clock.stretch(self.policy.lease)\n",
+                "                lease = self._lease(self.clock.now(), self.monotonic())\n",
             ),
         ),
         (f"{SENDING}/test_safeguards.py::test_a_replay_that_stood_still_after_its_last_check_is_not_made",),

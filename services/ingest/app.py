@@ -88,7 +88,7 @@ def build(
     keys = ApiKeys(engine)
     app.include_router(Api(engine, keys, vault, clock).router())
     app.include_router(PauseApi(engine, keys, config).router())
-    app.include_router(CancelApi(engine, keys, clock).router())
+    app.include_router(CancelApi(engine, keys, clock, intake.births).router())
     _document(app)
     events = Posting(keys, intake, bodies, lag)
     return Ingest(Direct(app, {"/v1/events": events}), rules, intake, writer, lag)

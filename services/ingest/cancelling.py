@@ -24,7 +24,7 @@ from shared.clock import Clock
 from shared.contracts.states import Lane
 from shared.db.away import is_away
 from shared.http.auth import ApiKeys
-from shared.ids import new_id
+from shared.ids import Births
 from shared.sending.cancellations import Cancellation, Filter, newest, order, read
 
 _SHOWN = 100
@@ -67,6 +67,8 @@ class CancelApi:
     engine: AsyncEngine
     keys: ApiKeys
     clock: Clock
+    births: Births
+    """those of the messages: what has a smaller id was made before"""
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -131,7 +133,7 @@ class CancelApi:
                     return response
                 case KeyReused():
                     return None
-        cancellation = new_id(now)
+        [cancellation] = self.births.new(now, 1)
         await order(connection, cancellation, wanted.which(), by=by, why=wanted.why, now=now)
         answer = msgspec.json.encode(_as_ordered(cancellation, wanted, by, now))
         if claim is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,7 +31,7 @@ async def http(ingest: Ingest) -> AsyncIterator[httpx.AsyncClient]:
         await ensure_key(connection, "an operator", "bk_1", now=ingest.clock.now())
         await ensure_key(connection, "another", "bk_2", now=ingest.clock.now())
     app = make_app("ingest", Health())
-    app.include_router(CancelApi(ingest.engine, ApiKeys(ingest.engine), ingest.clock).router())
+    app.include_router(CancelApi(ingest.engine, ApiKeys(ingest.engine), ingest.clock, ingest.intake.births).router())
     app.include_router(PauseApi(ingest.engine, ApiKeys(ingest.engine), CONFIG).router())
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": "Bearer bk_1"}
@@ -55,6 +56,14 @@ async def test_a_campaign_is_cancelled_and_its_progress_shown(ingest: Ingest, ht
     assert (await http.get(URL)).json() == {"cancellations": [shown]}
     rows = await ingest.rows("SELECT campaign, state FROM messages ORDER BY campaign, state")
     assert [tuple(row) for row in rows] == [("autumn", "cancelled")] * 3 + [("winter", "queued"), (None, "queued")]
+
+
+async def test_what_was_made_before_the_clock_was_set_back_is_meant(ingest: Ingest, http: httpx.AsyncClient) -> None:
+    await ingest.take(make_event("a", campaign="autumn"), None)
+    ingest.clock.time -= timedelta(minutes=10)
+    await http.post(URL, json=ALL)
+    await CancelOrdered(ingest.engine, ingest.clock)()
+    assert [row.state for row in await ingest.rows("SELECT state FROM messages")] == ["cancelled"]
 
 
 async def test_the_events_of_a_batch(ingest: Ingest, http: httpx.AsyncClient) -> None:

@@ -35,6 +35,7 @@ def story(*steps: Step, **changed: Any) -> Story:  # noqa: ANN401 - any field
         "profile": "shop",
         "lane": "normal",
         "category": "informational",
+        "campaign": None,
         "due_at": None,
         "cost_krw": 0,
     }
@@ -50,6 +51,13 @@ FACTS = {
 }
 KAKAO: dict[str, Any] = {"channel": "alimtalk", "dealer": "solapi", "attempt": 1}
 SMS: dict[str, Any] = {"channel": "sms", "dealer": "solapi", "attempt": 2}
+
+
+def test_a_frequency_cap_says_which_and_when_it_opens() -> None:
+    detail = {"cap": "3 messages in 1d (advertising)", "opens": (NOON + timedelta(hours=1)).isoformat()}
+    told = explain(story(step("suppressed", was="queued", reason="frequency_cap", final=True, detail=detail)))
+    assert "as many messages as a cap allows: 3 messages in 1d (advertising). That cap has room again from" in told
+    assert "13:00:00 (Seoul)" in told
 
 
 def test_a_fallback_is_told_from_the_event_to_the_cost() -> None:
