@@ -26,7 +26,6 @@ from bongsu.box.processes import Child, Family
 from bongsu.kafka import KafkaServer
 from bongsu.sandbox.__main__ import find_profile
 from bongsu.sandbox.admin import merged
-from shared.bus.kafka import create_topics
 from shared.clock import FastClock, clock_from
 from shared.crypto import new_keys
 from shared.db.engine import engine_for
@@ -122,12 +121,11 @@ class Box:
             self.directory = self.options.data.expanduser().resolve()
             self.directory.mkdir(parents=True, exist_ok=True)
         self._choose_ports()
-        await asyncio.gather(self._start_postgres(), self._start_kafka())
+        self._stack.push_async_callback(self.family.stop)  # should the rest not start
+        await asyncio.gather(self._start_postgres(), self._start_kafka(), self._start_sandbox())
+        self._stack.push_async_callback(self.family.stop)  # before Postgres goes
         await self._prepare_database()
-        self._stack.push_async_callback(self.family.stop)
         env = await self._environment()
-        if self.options.config is None:
-            await self._start_sandbox(env)
         for name in SERVICES:
             port = str(urlsplit(self.urls[name]).port)
             await self._child(name, [f"services.{name}"], {**env, "BONGSU_PORT": port})
@@ -164,6 +162,8 @@ class Box:
             self.bootstrap = self.kafka.bootstrap_servers
         else:
             self.bootstrap = self.options.kafka
+        from shared.bus.kafka import create_topics  # noqa: PLC0415 - it takes a while to import
+
         await create_topics(self.bootstrap)
 
     async def _prepare_database(self) -> None:
@@ -219,7 +219,9 @@ class Box:
             **self.options.env,
         }
 
-    async def _start_sandbox(self, env: dict[str, str]) -> None:
+    async def _start_sandbox(self) -> None:
+        if self.options.config is not None:
+            return
         port = str(urlsplit(self.urls["sandbox"]).port)
         arguments = [
             "bongsu.sandbox",
@@ -232,7 +234,7 @@ class Box:
         ]
         if self.options.clock:
             arguments += ["--clock", self.options.clock]
-        await self._child("sandbox", arguments, env)
+        await self._child("sandbox", arguments, {"BONGSU_LOG_LEVEL": self.options.log_level, **self.options.env})
 
     def _sandbox_profile(self) -> Path:
         """Write the fault profile with the limits that the services are configured for."""

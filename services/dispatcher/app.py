@@ -22,8 +22,7 @@ from services.dispatcher.settings import Settings
 from shared.bell import Bell
 from shared.bus import consume
 from shared.bus.connection import BusConnection, bus_connection, listen
-from shared.bus.kafka import KafkaProducer
-from shared.bus.open import open_source
+from shared.bus.open import open_producer, open_source
 from shared.bus.relay import relay
 from shared.contracts.jobs import decode_job
 from shared.contracts.states import Lane
@@ -57,7 +56,7 @@ async def serve(settings: Settings) -> None:
             *_chores(sender, stopping, health, ledger),
         ]
         if settings.kafka_bootstrap_servers:
-            producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
+            producer = partial(open_producer, settings.kafka_bootstrap_servers)
             loops += [relay(sender.engine, producer, stopping=stopping), listen(ledger, stopping)]
 
         app = make_app("bongsu dispatcher", health)

@@ -9,8 +9,7 @@ from functools import partial
 from services.fallback.handlers import DecideFallback, SendTexts
 from services.fallback.settings import Settings
 from shared.bus import consume
-from shared.bus.kafka import KafkaProducer
-from shared.bus.open import open_source
+from shared.bus.open import open_producer, open_source
 from shared.bus.relay import relay
 from shared.contracts.delivery import Interest
 from shared.contracts.topics import DELIVERY
@@ -54,7 +53,7 @@ async def serve(settings: Settings) -> None:
                 )
             )
         if settings.kafka_bootstrap_servers:
-            producer = partial(KafkaProducer, settings.kafka_bootstrap_servers)
+            producer = partial(open_producer, settings.kafka_bootstrap_servers)
             loops.append(relay(sender.engine, producer, stopping=stopping))
         await run(make_app("bongsu fallback", health), settings, stopping=stopping, loops=loops)
 

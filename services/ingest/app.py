@@ -22,8 +22,7 @@ from services.ingest.posting import Posting
 from services.ingest.repository import Outcome, Submission
 from services.ingest.settings import Settings
 from shared.bus import consume
-from shared.bus.kafka import KafkaProducer
-from shared.bus.open import open_source
+from shared.bus.open import open_producer, open_source
 from shared.bus.relay import relay
 from shared.contracts.topics import EVENTS
 from shared.db.away import is_away
@@ -148,7 +147,7 @@ async def serve(settings: Settings) -> None:
             loops.append(
                 relay(
                     engine,
-                    partial(KafkaProducer, settings.kafka_bootstrap_servers),
+                    partial(open_producer, settings.kafka_bootstrap_servers),
                     stopping=stopping,
                     on_turn=partial(health.turn, "relay"),
                 )

@@ -1,11 +1,10 @@
-"""Chooses the bus by the setting."""
+"""Chooses the bus by the setting. What a Kafka needs is imported where there is one: it takes a while."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from shared.bus.embedded import EmbeddedSource
-from shared.bus.kafka import KafkaSource
 from shared.contracts.delivery import Interest
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from shared.bus.base import Source
+    from shared.bus.kafka import KafkaProducer
 
 
 def open_source(
@@ -30,5 +30,14 @@ def open_source(
     ``interest.decode`` lets the rest go.
     """
     if kafka_bootstrap_servers:
+        from shared.bus.kafka import KafkaSource  # noqa: PLC0415 - see above
+
         return KafkaSource(kafka_bootstrap_servers, group, topics)
     return EmbeddedSource(engine, group, topics, interest=interest)
+
+
+def open_producer(kafka_bootstrap_servers: str) -> KafkaProducer:
+    """Return a producer, not yet connected."""
+    from shared.bus.kafka import KafkaProducer  # noqa: PLC0415 - see above
+
+    return KafkaProducer(kafka_bootstrap_servers)
