@@ -263,7 +263,7 @@ async def bench(messages: int, *, limit: int, idle_seconds: float) -> dict[str, 
         headers = {"Authorization": f"Bearer {box.api_key}", "Content-Type": "application/cloudevents+json"}
         try:
             async with aiohttp.ClientSession(headers=headers) as http:
-                await _apply(engine, clock)
+                await apply_catalog(engine, clock)
                 fill = Filler(engine, Vault.from_text(box.keys), clock, "solapi")
                 traffic = Traffic(http, box.urls["ingest"], engine)
                 return {**found, **await _measure(box, traffic, fill, messages, idle_seconds)}
@@ -271,7 +271,8 @@ async def bench(messages: int, *, limit: int, idle_seconds: float) -> dict[str, 
             await engine.dispose()
 
 
-async def _apply(engine: AsyncEngine, clock: Clock) -> None:
+async def apply_catalog(engine: AsyncEngine, clock: Clock) -> None:
+    """Load the rules and templates of codes, orders and a campaign, and wait until ingest has seen them."""
     templates = [Template.model_validate({"code": code, "text": words}) for code, words, *_ in _CATALOG]
     rules = [
         Rule.model_validate(
@@ -287,7 +288,7 @@ async def _apply(engine: AsyncEngine, clock: Clock) -> None:
     async with engine.begin() as connection:
         await save_templates(connection, templates, now=clock.now())
         await save_rules(connection, rules, now=clock.now())
-    await asyncio.sleep(WARM_UP_SECONDS)  # until ingest has seen them
+    await asyncio.sleep(WARM_UP_SECONDS)
 
 
 async def _measure(box: Box, traffic: Traffic, fill: Filler, messages: int, idle_seconds: float) -> dict[str, Any]:

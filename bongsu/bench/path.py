@@ -58,6 +58,10 @@ class Meter:
             used = sum(_resident(process, own=name == "postgres") for process in _tree(pid)) >> 20
             self.peak_mb[name] = max(self.peak_mb.get(name, 0), used)
 
+    def cpu_percent(self, seconds: float) -> dict[str, float]:
+        """Return the share of a core that was used in the ``seconds`` since ``start``."""
+        return {name: round((_cpu(pid) - self.before[name]) / seconds * 100, 2) for name, pid in self.roots.items()}
+
     def cpu_per_1000(self, messages: int) -> dict[str, float]:
         """Return CPU seconds per 1,000 messages since ``start``."""
         return {name: round(seconds * 1000 / messages, 3) for name, seconds in self.spent().items()}

@@ -438,6 +438,20 @@ def bench_due(
     typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
+@bench_app.command("memory")
+def bench_memory(
+    *,
+    messages: Annotated[int, typer.Option(min=1000, help="how many wait, as a backlog")] = 1_000_000,
+    events: Annotated[int, typer.Option(min=500, help="that come as fast as they are taken")] = 5000,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="how long to look, idle and with the backlog")] = 30,
+) -> None:
+    """Look at each process: memory idle, at full load and with a backlog, CPU while idle, seconds to start."""
+    from bongsu.bench.memory import bench  # noqa: PLC0415 - it takes a while to import
+
+    found = asyncio.run(bench(messages, events=events, seconds=seconds))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
 def main() -> None:
     """Run the command line."""
     errors.run(app)
