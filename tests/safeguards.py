@@ -372,7 +372,8 @@ DOUBT = (
         (
             Change(
                 SENDER,
-                "                lease = self._lease(self.clock.now(), self.monotonic())  # counted from the last check\n",
+                "                lease = self._lease(self.clock.now(), self.monotonic())  # counted from the last"
+                " check\n",
                 "",
             ),
             Change(

@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
-from bongsu.cli import errors, operator, templates
+from bongsu.cli import errors, halting, operator, templates
 from bongsu.cli.client import Client
-from bongsu.cli.options import ApiKey, AsJson, Bootstrap, ClockText, DatabaseUrl, Url
+from bongsu.cli.options import INGEST, ApiKey, AsJson, Bootstrap, ClockText, DatabaseUrl, Url
 from bongsu.cli.output import print_message, print_rows
 
 app = typer.Typer(
@@ -38,8 +38,8 @@ app.add_typer(operator.limits_app, name="limits")
 app.add_typer(operator.stops_app, name="stops")
 app.add_typer(operator.uncertain_app, name="uncertain")
 app.add_typer(templates.app, name="templates")
-
-INGEST = "http://127.0.0.1:8000"
+for command in (halting.pause, halting.resume, halting.pauses, halting.cancel, halting.cancellations):
+    app.command()(command)
 
 
 class Service(StrEnum):

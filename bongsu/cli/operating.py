@@ -127,6 +127,8 @@ async def stops(database_url: str) -> list[dict[str, Any]]:
             "held": waiting.pop(str(key), 0),
             "since": stop.since and stop.since.isoformat(timespec="seconds"),
             "next_probe": stop.probe_at and stop.probe_at.isoformat(timespec="seconds"),
+            "by": stop.ordered_by,
+            "why": stop.why,
         }
         for key, stop in sorted(known.items())
     ]
@@ -134,7 +136,7 @@ async def stops(database_url: str) -> list[dict[str, Any]]:
     for name, count in sorted(waiting.items()):
         reason = "template_not_approved" if StopKey.parse(name) is None else "over"
         other: dict[str, Any] = {"stop": name, "state": "waiting", "reason": reason, "failures": 0, "held": count}
-        rows.append({**other, "since": None, "next_probe": None})
+        rows.append({**other, "since": None, "next_probe": None, "by": None, "why": None})
     return rows
 
 

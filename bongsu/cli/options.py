@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+INGEST = "http://127.0.0.1:8000"
+"""where `bongsu up` has it"""
+
 DatabaseUrl = Annotated[str, typer.Option(envvar="BONGSU_DATABASE_URL", help="postgresql://…")]
 ConfigFile = Annotated[Path, typer.Option("--config", envvar="BONGSU_CONFIG", help="the YAML file of the services")]
 Bootstrap = Annotated[str, typer.Option(envvar="BONGSU_KAFKA_BOOTSTRAP_SERVERS", help="HOST:PORT,…")]

@@ -15,7 +15,7 @@ from shared.config import Config
 from shared.dealers.base import Checked, Dealer, Push
 from shared.sending.limit_standing import in_use
 from shared.sending.stop_store import held, load_stops
-from shared.sending.stops import Scope, Stop, StopKey, enough
+from shared.sending.stops import Pausable, Scope, Stop, StopKey, enough
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -52,7 +52,9 @@ class Overview:
 
     @property
     def health(self) -> str:
-        """Return ``stopped``, ``failing`` (counted, not enough yet), ``partly`` (something narrower), or ``ok``."""
+        """Return ``paused``, ``stopped``, ``failing`` (counted, not enough yet), ``partly`` (narrower), or ``ok``."""
+        if any(stop.key.scope is Scope.PAUSE for stop in self.stops):
+            return "paused"
         own = next((stop for stop in self.stops if stop.key.scope is Scope.DEALER), None)
         if own is not None:
             return "stopped" if own.is_open else "failing"
@@ -61,6 +63,8 @@ class Overview:
 
 def in_words(stop: Stop) -> str:
     """Return a stop as people read it."""
+    if stop.key.scope is Scope.PAUSE:
+        return f"{stop.key}: paused by {stop.ordered_by}: {stop.why}"
     if stop.is_open:
         return f"{stop.key}: {stop.reason}"
     return f"{stop.key}: {stop.reason}, {stop.failures} of {enough(stop.reason)}"
@@ -72,11 +76,11 @@ async def read_overview(
     """Return every configured dealer, in the order of the configuration. ``now`` is rule time."""
     stops: dict[str, list[Stop]] = defaultdict(list)
     for _, stop in sorted((await load_stops(connection)).items()):
-        stops[stop.key.dealer].append(stop)
+        stops[_dealer_of(stop.key)].append(stop)
     waiting: dict[str, int] = defaultdict(int)
     for name, count in (await held(connection)).items():
         if (key := StopKey.parse(name)) is not None:
-            waiting[key.dealer] += count
+            waiting[_dealer_of(key)] += count
     grants = await in_use(connection)
     attempts = {row.dealer: row for row in await connection.execute(_OPEN)}
     found: list[Overview] = []
@@ -100,6 +104,13 @@ async def read_overview(
             )
         )
     return found
+
+
+def _dealer_of(key: StopKey) -> str:
+    """Return which dealer ``key`` is shown with; nothing for a pause of anything else."""
+    if key.scope is Scope.PAUSE:
+        return key.name if key.dealer == Pausable.DEALER else ""
+    return key.dealer
 
 
 async def balances(dealers: Mapping[str, Dealer], *, timeout_seconds: float) -> dict[str, int | None]:
