@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SENDER = "shared/sending/sender.py"
+LANES = "shared/sending/lanes.py"
 RECONCILE = "shared/sending/reconcile.py"
 RECEIPTS = "shared/sending/receipts.py"
 POLICY = "shared/sending/policy.py"
@@ -908,4 +909,55 @@ LIMIT = (
     ),
 )
 
-SAFEGUARDS = (*CLAIM, *DOUBT, *RECEIVED, *ROUTES, *ADAPTERS, *AROUND, *LIMIT)
+WAITING = (
+    _one(
+        "draw with the claim",
+        "a crash between a draw and its claim loses what was drawn",
+        SENDER,
+        "            brought = await jobs(connection)\n",
+        "            async with self.engine.begin() as apart:\n                brought = await jobs(apart)\n",
+        f"{SENDING}/test_lanes.py::test_a_crash_at_any_step_of_the_backlog_loses_nothing_and_doubles_nothing",
+    ),
+    _one(
+        "put away before the commit",
+        "the bus forgets jobs that wait for tokens and stand nowhere",
+        LANES,
+        "                await put_away(connection, late)\n",
+        "                pass\n",
+        f"{SENDING}/test_lanes.py::test_a_handler_returns_once_all_is_claimed_or_put_away",
+    ),
+    _one(
+        "bounded calls",
+        "a slow dealer has as many calls under way as there are jobs",
+        LANES,
+        "        return self.sender.config.dealers[line.dealer].limits.calls\n",
+        "        return 1000\n",
+        f"{SENDING}/test_lanes.py::test_no_more_calls_are_under_way_than_allowed",
+    ),
+    _one(
+        "errors of the background",
+        "a call that died in the background is noticed by nobody",
+        LANES,
+        "            self._errors.append(error)\n",
+        "",
+        f"{SENDING}/test_lanes.py::test_what_a_background_call_dies_of_ends_the_process",
+    ),
+    _one(
+        "profiles take turns",
+        "one shop's campaign holds another's messages",
+        "shared/sending/backlog.py",
+        "share_out(rest, shares, turn)",
+        "share_out(rest, dict.fromkeys(sorted(shares)[:1], 1), turn)",
+        f"{SENDING}/test_lanes.py::test_one_shops_5000_do_not_hold_anothers_ten",
+    ),
+    _one(
+        "codes expire while they wait",
+        "a code is sent an hour late, when the dealer wants messages again",
+        "shared/sending/backlog.py",
+        "WHERE deadline <= :now ORDER",
+        "WHERE false AND deadline <= :now ORDER",
+        f"{SENDING}/test_lanes.py::test_a_code_that_waits_past_its_life_expires_though_no_token_comes",
+    ),
+)
+
+SAFEGUARDS = (*CLAIM, *WAITING, *DOUBT, *RECEIVED, *ROUTES, *ADAPTERS, *AROUND, *LIMIT)

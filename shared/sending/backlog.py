@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -158,18 +158,26 @@ class Draw:
     room: int
     shares: Mapping[str, int]
     """of each profile; 1 for one that is not named"""
-    turn: Turn
-    """where the last draw ended"""
-    ended: Turn = field(init=False)
-    """where this one ended; should it be rolled back, it counts for nothing"""
+    turns: dict[Line, Turn]
+    """where draws ended, by line: where the next begins, also if this one is still under way"""
+    began: Turn | None = None
+    """where this one began; it does so anew after it was looked at and rolled back"""
+
+    def of(self, room: int) -> Draw:
+        """Return the same for ``room`` jobs."""
+        return replace(self, room=room)
 
     async def __call__(self, connection: AsyncConnection) -> list[Job]:
         """Delete and return the jobs, in the order in which they were put away; what others have locked is left."""
-        named, rest, self.ended = _named(self.line), self.room, self.turn
+        named, rest = _named(self.line), self.room
         rows: list[Row[Any]] = []
         shares = {profile: self.shares.get(profile, 1) for profile in await self._profiles(connection)}
+        is_first = self.began is None  # from here to where it ends nothing is waited for: draws share one turn
+        turn = self.began = self.began or self.turns.get(self.line, Turn())
         while rest and shares:
-            given, self.ended = share_out(rest, shares, self.ended)
+            given, turn = share_out(rest, shares, turn)
+            if is_first:
+                self.turns[self.line] = turn
             asked = {"profiles": list(given), "shares": list(given.values())}
             drawn = (await connection.execute(_DRAW, {**named, **asked})).all()
             rows += drawn

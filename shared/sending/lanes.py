@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from shared.bell import Bell
-from shared.contracts.states import Channel
+from shared.contracts.states import Channel, Lane
 from shared.sending import telemetry
 from shared.sending.backlog import Draw, Line, Standing, count, expire, put_away, standing, waiting
 from shared.sending.limits import NotNow
@@ -32,14 +33,19 @@ LOOK = 1.0
 """seconds between two looks for what others put away"""
 COUNT = 15.0
 """seconds between two counts, which metrics show"""
+LARGE, FEW = 200, 2
+"""A batch that is not as large as this waits its patience out while so many calls are under way, lest batches be cut
+small: calls would cost more than they gain. Codes do not wait."""
 LATE = 500
 """messages that expire in one transaction"""
 
 
 class _Begun(Start):
-    """Whether a call has begun: its jobs are claimed, or whoever waited for that has withdrawn them."""
+    """How far a call is: it waits for room, gets ready, claims its jobs; or whoever waited has withdrawn them."""
 
     def __init__(self) -> None:
+        self.room: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """for how many messages there is, once there is"""
         self.jobs: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """how many were claimed"""
         self._is_claiming = False
@@ -50,6 +56,12 @@ class _Begun(Start):
 
     def begun(self, jobs: int) -> None:
         self.jobs.set_result(jobs)
+
+    def ends(self) -> None:
+        """Take notice that nothing more will come."""
+        for each in (self.room, self.jobs):
+            if not each.done():
+                each.set_result(0)
 
     async def within(self, seconds: float) -> int:
         """Return how many jobs were claimed; 0, and none will be, if it took too long until they could be."""
@@ -81,13 +93,17 @@ class Lanes:
     _drawers: dict[Line, asyncio.Task[None]] = field(default_factory=dict)
     _more: set[Line] = field(default_factory=set)
     """lines into which something was put since their drawers looked last"""
+    _shares: Mapping[str, int] = field(init=False)
     _turns: dict[Line, Turn] = field(default_factory=dict)
-    _calls: set[asyncio.Task[None]] = field(default_factory=set)
-    _slots: dict[Line, asyncio.Semaphore] = field(default_factory=dict)
+    _calls: dict[Line, set[asyncio.Task[None]]] = field(default_factory=dict)
+    """those that are under way"""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: Bell = field(default_factory=Bell)
     _errors: list[BaseException] = field(default_factory=list)
     _counted_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._shares = {name: profile.share for name, profile in self.sender.config.profiles.items()}
 
     async def __call__(self, jobs: Sequence[Job]) -> None:
         """Begin or put away what ``jobs`` ask for; for one read again, do nothing.
@@ -101,7 +117,9 @@ class Lanes:
         for job in jobs:
             if job.dealer in dealers:
                 lines.setdefault(self._line(job), []).append(job)
+        self._raise()
         left = await together(self._begin(line, some) for line, some in lines.items())
+        self._raise()
         if late := [job for some in left for job in some]:
             async with self.sender.engine.begin() as connection:
                 await put_away(connection, late)
@@ -132,7 +150,7 @@ class Lanes:
         self._raise()
 
     async def _settle(self) -> None:
-        while tasks := [*self._drawers.values(), *self._calls]:
+        while tasks := [*self._drawers.values(), *chain.from_iterable(self._calls.values())]:
             await asyncio.wait(tasks)
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -144,7 +162,9 @@ class Lanes:
     async def _begin(self, line: Line, jobs: Sequence[Job]) -> Sequence[Job]:
         """Begin calls for ``jobs`` of one line; return those that have to wait."""
         patience, most = _Patience(), self.sender.batch_of(line.dealer)
-        while jobs and line not in self._drawers and await self._slot(line, patience):
+        if len(jobs) < min(most, LARGE) and line.lane is not Lane.AUTH:
+            await self._fewer_than(FEW, line, _Patience())  # meanwhile the next batch grows
+        while jobs and line not in self._drawers and await self._fewer_than(self._most(line), line, patience):
             some = Given(jobs[:most])
             begun = self._start(line, len(some.jobs), some.first, patience.gives_up)
             done = await begun.within(PATIENCE + SLOW)
@@ -181,71 +201,79 @@ class Lanes:
             drawer.add_done_callback(self._take_note)
 
     async def _draw(self, line: Line) -> None:
-        """Draw from ``line`` until nothing is left, or others have what is left."""
+        """Draw from ``line`` until nothing is left, or others have what is left.
+
+        The next draw waits for its room while the last gets ready: a limit is used though a dealer takes its time.
+        """
+        drawing: list[_Begun] = []
         try:
-            while not self._stopping.is_set() and await self._drew(line):
-                pass
+            while not self._stopping.is_set():
+                self._more.discard(line)
+                on_its_way = sum(each.room.result() for each in drawing if not each.jobs.done())
+                if wanted := await self._waiting(line, on_its_way):
+                    drawing.append(await self._draw_once(line, wanted))
+                elif on_its_way:
+                    await asyncio.wait({each.jobs for each in drawing}, return_when=asyncio.FIRST_COMPLETED)
+                elif line not in self._more:
+                    return
+                if any(each.jobs.done() and not each.jobs.result() for each in drawing):
+                    return
+                drawing = [each for each in drawing if not each.jobs.done()]
         finally:
             del self._drawers[line]
-            self._turns.pop(line, None)
 
-    async def _drew(self, line: Line) -> bool:
-        """Wait for tokens and draw once; return whether there may be more."""
-        self._more.discard(line)
-        dealer = self.sender.dealers.get(line.dealer)
-        most = self.sender.batch_of(line.dealer) if dealer else LATE
+    async def _waiting(self, line: Line, on_its_way: int) -> int:
+        """Return how many wait in ``line``, up to a call's worth, besides those that are drawn just now."""
+        known = line.dealer in self.sender.dealers
+        most = on_its_way + (self.sender.batch_of(line.dealer) if known else LATE)
         async with self.sender.engine.connect() as connection:
-            wanted = await waiting(connection, line, most)
-        if not wanted:
-            return line in self._more
-        shares = {name: profile.share for name, profile in self.sender.config.profiles.items()}
-        draw = Draw(line, wanted, shares, self._turns.get(line, Turn()))
-        if dealer is None:
-            return bool(await self.sender.turn_away(draw))
+            return max(0, await waiting(connection, line, most) - on_its_way)
 
-        def with_room(room: int) -> Jobs:
-            draw.room = room
-            return draw
-
-        await self._slot(line, None)
-        drawn = await self._start(line, wanted, with_room, lambda _: self._stopping.is_set()).jobs
-        if drawn:
-            self._turns[line] = draw.ended
-        return bool(drawn)
+    async def _draw_once(self, line: Line, wanted: int) -> _Begun:
+        """Return a draw of up to ``wanted`` that has room."""
+        draw = Draw(line, wanted, self._shares, self._turns)
+        if line.dealer not in self.sender.dealers:
+            begun = _Begun()
+            begun.begun(await self.sender.turn_away(draw))
+            begun.ends()
+            return begun
+        await self._fewer_than(self._most(line), line)
+        begun = self._start(line, wanted, draw.of, lambda _: self._stopping.is_set())
+        await begun.room
+        return begun
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    async def _slot(self, line: Line, patience: _Patience | None = None) -> bool:
-        """Wait until one more call of ``line`` may be under way; return whether it may, before ``patience`` is out."""
-        most = self.sender.config.dealers[line.dealer].limits.calls
-        slots = self._slots.setdefault(line, asyncio.Semaphore(most))
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(None if patience is None else max(0.0, patience.left)):
-                await slots.acquire()
-        except TimeoutError:
-            return False
-        if patience is not None:
-            patience.left -= time.monotonic() - began
+    def _most(self, line: Line) -> int:
+        return self.sender.config.dealers[line.dealer].limits.calls
+
+    async def _fewer_than(self, calls: int, line: Line, patience: _Patience | None = None) -> bool:
+        """Wait until fewer than ``calls`` of ``line`` are under way; return False if patience ends before.
+
+        What is begun with no wait in between keeps them at ``calls``.
+        """
+        while len(under_way := self._calls.get(line, ())) >= calls:
+            if patience is not None and patience.left <= 0:
+                return False
+            began = time.monotonic()
+            timeout = None if patience is None else patience.left
+            await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if patience is not None:
+                patience.left -= time.monotonic() - began
         return True
 
     def _start(
         self, line: Line, wanted: int, with_room: Callable[[int], Jobs], gives_up: Callable[[float], bool]
     ) -> _Begun:
-        """Let a call go on in the background, in the slot that it was given."""
+        """Let a call go on in the background."""
         begun = _Begun()
         call = asyncio.create_task(self._call(line, wanted, with_room, gives_up, begun))
-        self._calls.add(call)
+        self._calls.setdefault(line, set()).add(call)
 
         def ended(call: asyncio.Task[None]) -> None:
-            self._calls.discard(call)
-            self._slots[line].release()
-            if begun.jobs.done():
-                self._take_note(call)
-            elif (error := call.exception()) is not None:
-                begun.jobs.set_exception(error)
-            else:
-                begun.jobs.set_result(0)
+            self._calls[line].discard(call)
+            self._take_note(call)
+            begun.ends()
 
         call.add_done_callback(ended)
         return begun
@@ -269,6 +297,7 @@ class Lanes:
                 one_by_one=sender.is_one_by_one(line.dealer),
                 gives_up=gives_up,
             ) as taken:
+                begun.room.set_result(taken.n)
                 taken.used = await sender.attempt(dealer, line.channel, with_room(taken.n), taken, begun)
         except NotNow:
             pass  # nothing was begun

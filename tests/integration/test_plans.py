@@ -36,7 +36,7 @@ from shared.db.engine import driver_of, engine_for
 from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
 from shared.ledger.repository import load, look, queue, save
-from shared.sending import pace_store
+from shared.sending import backlog, pace_store
 from shared.sending.contacts import load_contacts
 from shared.sending.receipts import _BY_DEALER_ID, _DONE, _due
 from shared.sending.reconcile import _DUE
@@ -242,6 +242,31 @@ async def test_what_names_its_messages_looks_at_their_week_alone(explained: Expl
     scans = list(filter(_is_of_ledger, await explained.of(PRUNED[name])))
     assert {scan.table for scan in scans} <= {name_of(parent, THIS_WEEK) for parent in PARENTS}, scans
     assert not [scan for scan in scans if scan.kind == "Seq Scan"], scans
+
+
+# -- the backlog: by the heads of its lines ---------------------------------------------------------------------------
+
+
+async def test_the_backlog_is_read_by_its_heads(explained: Explained) -> None:
+    """Ten thousand wait, and a draw of ten reads about ten of them."""
+    await explained.connection.execute(
+        text("""
+            INSERT INTO backlog (lane, dealer, channel, profile, message_id, seq, deadline)
+            SELECT 'mass', 'solapi', 'alimtalk', 'shop' || n % 2, gen_random_uuid(), 1, now() + interval '1 hour'
+            FROM generate_series(1, 10000) n
+        """)
+    )
+
+    async def draw(on: Explained) -> None:
+        line = backlog.Line(Lane.MASS, "solapi", Channel.ALIMTALK, None)
+        assert len(await backlog.standing(on.connection)) == 2
+        assert await backlog.waiting(on.connection, line, 10) == 10
+        assert len(await backlog.Draw(line, 10, {}, {})(on.connection)) == 10
+        await backlog.expire(on.connection, now=datetime.now(UTC), most=10)
+
+    scans = [scan for scan in await explained.of(draw) if scan.table == "backlog"]
+    assert scans[-1].table == "backlog"
+    assert not [scan for scan in scans if scan.kind == "Seq Scan" or scan.rows > 20], scans
 
 
 # -- what does not: of weeks that have ended an index is asked, and has nothing --------------------------------------

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.dispatcher.handlers import SendJobs
@@ -323,11 +324,13 @@ async def test_a_crash_at_any_step_of_the_backlog_loses_nothing_and_doubles_noth
 
 async def test_what_a_background_call_dies_of_ends_the_process(world: World, insert: Insert) -> None:
     await insert(1)
+    gate = world.dealer.gate = asyncio.Event()
     world.dealer.after["send"] = crash
     turned = asyncio.Event()
     running = asyncio.create_task(world.lanes.run(asyncio.Event(), turned.set))
     await turned.wait()
     await world.lanes(await world.jobs())  # its claim is committed
+    gate.set()
     with pytest.raises(Crash):
         await running
 
@@ -388,3 +391,17 @@ async def test_a_code_that_waits_past_its_life_expires_though_no_token_comes(wor
     assert await waiting(world) == {"shop": 1}
     assert await world.lanes.look() == 0
     await world.lanes.finish()
+
+
+async def test_what_waits_is_shown(world: World, insert: Insert) -> None:
+    await pause(world)
+    await insert(3, lane=Lane.MASS)
+    await world.lanes(await world.jobs())
+    await world.lanes.look()
+    of = {"lane": "mass", "dealer": "solapi"}
+    assert REGISTRY.get_sample_value("bongsu_sending_backlog_jobs", of) == 3
+    assert REGISTRY.get_sample_value("bongsu_sending_backlog_oldest_seconds", of) is not None
+    await go_on(world)
+    await world.lanes.idle()
+    await world.lanes.look()
+    assert REGISTRY.get_sample_value("bongsu_sending_backlog_jobs", of) is None

@@ -81,6 +81,7 @@ async def test_what_is_retried_or_resting_holds_up_nobody(world: World, insert: 
     due = world.clock.now() + timedelta(hours=20)
     await insert(person_id=person, state="scheduled", due_at=due, held_by="approval/shop/PAID")
     await insert(person_id=person, lane="mass")
+    await insert(person_id=person, profile="textless")
     await insert()
     [last] = await insert(person_id=person)
     await world.sender([job for job in await world.jobs() if job.message_id == last])
