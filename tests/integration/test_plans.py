@@ -36,7 +36,8 @@ from shared.db.engine import driver_of, engine_for
 from shared.db.partitions import PARENTS, name_of, week_of
 from shared.ids import MessageId, PersonId, first_id, new_id
 from shared.ledger.repository import load, look, queue, save
-from shared.sending import backlog, pace_store
+from shared.sending import backlog, cancellations, pace_store
+from shared.sending.cancellations import Filter
 from shared.sending.contacts import load_contacts
 from shared.sending.receipts import _BY_DEALER_ID, _DONE, _due
 from shared.sending.reconcile import _DUE
@@ -305,9 +306,18 @@ async def reading(on: Explained, topic: str) -> None:
     await transitions.read(on, topic, on.rows.end, limit=500, partitions=4, owned=[0, 1])  # type: ignore[arg-type]  # as one
 
 
+async def messages_to_cancel(on: Explained) -> None:
+    made = new_id(NOW)
+    await cancellations.order(on.connection, made, Filter(campaign="autumn"), by="x", why="y", now=NOW)
+    page = await cancellations.next_page(on.connection, now=NOW, limit=20)
+    assert page is not None
+    assert page.looked_at == 20
+
+
 PROBED: dict[str, Callable[[Explained], Awaitable[object]]] = {
     "due messages": lambda on: due_messages(on.connection, Lane.NORMAL, now=NOW + timedelta(hours=1), limit=20),
     "when the next is due": lambda on: next_due(on.connection, Lane.NORMAL),
+    "messages to cancel": messages_to_cancel,
     "held messages": lambda on: held(on.connection),
     "messages to let go": lambda on: release(on.connection, ["solapi"], now=NOW, world_now=NOW),
     "attempts to ask about": attempts_to_ask_about,
