@@ -42,6 +42,7 @@ from shared.dealers.registry import build_dealers
 from shared.errors import BongsuError
 from shared.ids import MessageId
 from shared.sending.limits import Limits
+from shared.service import spare_collections
 
 WORKERS = 3
 SENDERS = 5
@@ -305,4 +306,5 @@ async def _stop(worker: asyncio.subprocess.Process) -> list[float]:
 
 
 if __name__ == "__main__":
+    spare_collections()
     uvloop.run(work(Work(**json.loads(sys.argv[1]))))

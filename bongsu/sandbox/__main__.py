@@ -16,6 +16,7 @@ import uvloop
 from bongsu.sandbox.profile import BadProfile, Profile, load_profile
 from bongsu.sandbox.server import Sandbox, SandboxSettings, serve
 from shared.clock import clock_from
+from shared.service import spare_collections
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -72,6 +73,7 @@ async def _run(settings: SandboxSettings) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run until SIGTERM; the first line on standard output is JSON with the addresses."""
+    spare_collections()
     uvloop.run(_run(read_arguments(sys.argv[1:] if arguments is None else arguments)))
 
 

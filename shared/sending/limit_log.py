@@ -28,8 +28,8 @@ LOST_AFTER = 60.0
 """a grant whose holder says nothing counts so long"""
 AFTERMATH = 2.0
 """seconds in which a process that lost its session may yet finish its call"""
-LOOK_AFTER = 1.0
-"""a call that is out so long has its holder looked for"""
+LOOK_AFTER = 0.5
+"""a call that is out so long has its holder looked for: most were told by then"""
 ENOUGH_CALLS = 20
 """before so many the least duration is not believed"""
 GENERATION = 60.0
@@ -170,14 +170,17 @@ class Log(msgspec.Struct, array_like=True):
             self.past.append(Past(ended.rank, ended.units, ended.requests, ended.at, until))
 
     def bury(self, sessions: Mapping[int, float], now: float, rules: Sequence[Rule]) -> None:
-        """End the grants whose session is not among ``sessions`` (process id -> when it began) any more."""
-        for grant in list(self.out):
+        """End the grants that are late and whose session is not among ``sessions`` (process id -> when it began).
+
+        Of the others nobody asked whether their session is there.
+        """
+        for grant in self.late(now):
             if sessions.get(grant.session, now) > grant.at:
                 self._end(grant, now + AFTERMATH, rules)
 
-    def missing(self, now: float) -> list[int]:
-        """Return the sessions to look for: those of calls that take longer than most."""
-        return [grant.session for grant in self.out if grant.at + LOOK_AFTER < now]
+    def late(self, now: float) -> list[Out]:
+        """Return the grants whose session is to be looked for: their call takes longer than most."""
+        return [grant for grant in self.out if grant.at + LOOK_AFTER < now]
 
     def wait(self, waiter: Waiter) -> None:
         """Keep a place, which stays the one it had."""

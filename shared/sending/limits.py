@@ -36,7 +36,7 @@ from shared.sending.row_clock import Reading, compare, tick
 _AWAY = (SQLAlchemyError, PostgresError, InterfaceError, TimeoutError)
 LINGER = 0.3
 """seconds for which the end of a call waits for a question that takes it along: it is needed a window later only"""
-AHEAD = 0.1
+AHEAD = 0.2
 """seconds that one may book ahead, at most: so much longer a code may wait"""
 TURN = 1.0
 """seconds between two questions, at most: a pause may be over, a limit changed"""
@@ -58,7 +58,8 @@ class Taken:
     used: int
     opens: float
     """when the call may be made, by this process's clock"""
-    granted: float
+    asked: float
+    """when, by the same clock, the question was put to which this is the answer"""
     answered: bool = False
     ready: float | None = None
     began: float | None = None
@@ -141,7 +142,7 @@ class _Desk:
     told: list[_Told] = field(default_factory=list)
     reading: Reading | None = None
     ahead: float = AHEAD / 2
-    """how long calls were prepared lately"""
+    """how long it took lately from the question until the call was ready"""
     telling: asyncio.Task[None] | None = None
 
 
@@ -182,6 +183,7 @@ class Limits:
             waiting()
         try:
             while True:
+                asked = time.monotonic()
                 said = await self._ask(desk, Ask(waiter, lane, wanted, each, one_by_one, desk.ahead), mine)
                 if isinstance(said, _Booked):
                     break
@@ -191,12 +193,12 @@ class Limits:
                 await asyncio.sleep(said)
         finally:
             line.release()
-        taken = Taken(said.messages, said.messages, said.opens, time.monotonic())
+        taken = Taken(said.messages, said.messages, said.opens, asked)
         try:
             yield taken
         finally:
             if taken.ready is not None:
-                desk.ahead = min(AHEAD, max(taken.ready - taken.granted, desk.ahead * 0.95))
+                desk.ahead = min(AHEAD, max(taken.ready - taken.asked, desk.ahead * 0.95))
             desk.told.append(_Told(taken, lane, each, one_by_one, said.at, said.ids))
             self._tell_soon(desk)
 
@@ -275,8 +277,8 @@ class Limits:
         log = rows[desk.dealer].log
         now = tick(log, rows[desk.dealer].clock, desk.reading, received)
         desk.reading = compare(desk.reading, now, sent, received)
-        if missing := {pid for row in rows.values() for pid in row.log.missing(now)}:
-            alive = {pid: at + log.skew for pid, at in (await sessions(driver, sorted(missing))).items()}
+        if late := {grant.session for row in rows.values() for grant in row.log.late(now)}:
+            alive = {pid: at + log.skew for pid, at in (await sessions(driver, sorted(late))).items()}
             for key, row in rows.items():
                 row.log.bury(alive, now, self._book(desk, key, row, now).rules)
         return rows, now

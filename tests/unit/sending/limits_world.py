@@ -101,8 +101,8 @@ class World:
         self.asks += 1
         log = self.log
         log.forget(now, self.rules)
-        if log.missing(now):
-            log.bury(dict.fromkeys(alive, -1.0), now, self.rules)
+        if looked_for := {grant.session for grant in log.late(now)}:
+            log.bury(dict.fromkeys(looked_for & alive.keys(), -1.0), now, self.rules)
         worker.asked = now if worker.asked is None else worker.asked
         ask = Ask(worker.id, worker.lane, worker.wants, worker.each, worker.one_by_one, self.ahead)
         books = [Book(log, self.rules, self.floors, largest=worker.each)]

@@ -267,13 +267,22 @@ def test_what_a_hung_holder_has_counts_for_a_minute_and_a_dead_ones_until_seen()
     log.grant(3, 1, 0, 0.0, 88)
     log.forget(LOST_AFTER - 1, rules)
     assert log.in_use(LOST_AFTER - 1) == 7
-    assert set(log.missing(10.0)) == {77, 88}
+    assert {grant.session for grant in log.late(10.0)} == {77, 88}
     log.bury({88: -5.0}, 10.0, rules)
     assert log.in_use(10.0 + AFTERMATH + WINDOW) == 7
     log.forget(10.0 + AFTERMATH + WINDOW + 0.1, rules)
     assert log.in_use(10.0 + AFTERMATH + WINDOW + 0.1) == 3
     log.forget(LOST_AFTER + WINDOW + 0.1, rules)
     assert log.in_use(LOST_AFTER + WINDOW + 0.1) == 0
+
+
+def test_who_was_not_looked_for_is_not_missed() -> None:
+    """Or one call that takes long would make all others of that moment count for seconds."""
+    log = Log()
+    log.grant(4, 1, 0, 0.0, 77)
+    fresh = log.grant(3, 1, 0, 9.9, 88)
+    log.bury({}, 10.0, ())
+    assert [grant.id for grant in log.out] == [fresh]
 
 
 def test_a_session_that_began_after_the_grant_is_another() -> None:
