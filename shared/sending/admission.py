@@ -16,6 +16,8 @@ PIECE = 0.1
 PACE = 1.05
 """lanes that can wait take a limit in pieces of at most this share, and begin them no faster than the limit times this:
 or else a code would wait for a whole window"""
+SLACK = 0.06
+"""seconds by which one of them may be ahead of that pace: so that a call that was late delays none but its own room"""
 LEAST_SHARE = 0.02
 """no less is given to lanes that can wait while they want more, or a backlog would leave in ones and twos"""
 BLIND = 0.05
@@ -164,6 +166,14 @@ def _piece(book: Book, most: int, ask: Ask) -> int:
     return max(ask.each, int(most * PIECE), -(-most // calls) if calls else 0)
 
 
+def _next_by_pace(begun: Sequence[tuple[float, int]], most: int) -> float:
+    """Return when the next would begin if ``begun`` (when, how many units) kept the pace: a virtual schedule."""
+    due = 0.0
+    for at, units in sorted(begun):
+        due = max(due, at) + units / (most * PACE)
+    return due
+
+
 class _Sweep:
     """The room within one rule of a second, at moments that only go on."""
 
@@ -171,8 +181,7 @@ class _Sweep:
         log, self._rule, self._ask, self._rank = book.log, rule, ask, RANK[ask.lane]
         unit = rule.what is What.UNITS
         self._held = [0] * len(LANES)
-        self._opens = now
-        """when lanes that can wait may begin again"""
+        paced: list[tuple[float, int]] = []
         self._ends: list[tuple[float, int, int]] = []
         for grant in log.out:
             amount = grant.units if unit else grant.requests
@@ -181,15 +190,17 @@ class _Sweep:
                 # The longer it is overdue, the longer it may yet be.
                 back = max(now + max(BLIND, (now - grant.at) / 4), grant.at + WINDOW + MARGIN)
                 self._ends.append((back, grant.rank, amount))
-            if grant.rank and self._rank:
-                self._opens = max(self._opens, grant.at + amount / (rule.most * PACE))
+            if grant.rank:
+                paced.append((grant.at, amount))
         for past in log.past:
             amount = past.units if unit else past.requests
             self._held[past.rank] += amount
             self._ends.append((past.until, past.rank, amount))
-            if past.rank and self._rank:
-                self._opens = max(self._opens, past.at + amount / (rule.most * PACE))
+            if past.rank:
+                paced.append((past.at, amount))
         self._ends.sort(reverse=True)
+        self._opens = max(now, _next_by_pace(paced, rule.most) - SLACK) if self._rank else now
+        """when lanes that can wait may begin again"""
 
         self._wants, self._before_me = [0] * len(LANES), 0
         mine = next((n for n, waiter in enumerate(log.waiting) if waiter.id == ask.waiter), len(log.waiting))

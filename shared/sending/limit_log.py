@@ -26,7 +26,7 @@ MARGIN = 0.006
 """seconds by which a window is made longer: what ``Path.base`` and the clocks may be wrong by"""
 LOST_AFTER = 60.0
 """a grant whose holder says nothing counts so long"""
-AFTERMATH = 2.0
+AFTERMATH = 1.0
 """seconds in which a process that lost its session may yet finish its call"""
 LOOK_AFTER = 0.5
 """a call that is out so long has its holder looked for: most were told by then"""

@@ -10,7 +10,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.contracts.states import Lane
-from shared.sending.admission import BLIND, GRACE, Ask, Book, Granted, NotYet, admit, book_grant, take_place
+from shared.sending.admission import (
+    BLIND,
+    GRACE,
+    PACE,
+    SLACK,
+    Ask,
+    Book,
+    Granted,
+    NotYet,
+    admit,
+    book_grant,
+    take_place,
+)
 from shared.sending.limit_log import (
     AFTERMATH,
     ENOUGH_CALLS,
@@ -198,7 +210,19 @@ def test_lanes_that_can_wait_take_a_tenth_at_a_time_and_codes_all() -> None:
     assert admit([book()], ask(Lane.NORMAL), 5.0) == Granted(10, 5.0)
     held = book()
     book_grant(held, ask(Lane.NORMAL), 10, 5.0, 1)
-    assert admit([held], ask(Lane.MASS, ahead=1.0), 5.0) == Granted(10, 5.0 + 0.1 / 1.05)
+    assert admit([held], ask(Lane.MASS, ahead=1.0), 5.0) == Granted(10, pytest.approx(5.0 + 0.1 / PACE - SLACK))
+
+
+def test_a_late_piece_is_caught_up_with_but_no_pieces_come_in_a_row() -> None:
+    """One that waited for the slot of a late one would pass its delay on, round after round."""
+    some, begun = book(), [0.0]
+    for _ in range(5):
+        said = admit([some], ask(Lane.MASS, ahead=1.0), begun[-1])
+        assert isinstance(said, Granted)
+        book_grant(some, ask(), said.messages, said.at, 1)
+        begun.append(said.at)
+    schedule = [0.0, 0.0, *(0.1 / PACE * n - SLACK for n in range(1, 5))]
+    assert begun == pytest.approx(schedule)
 
 
 def test_few_requests_carry_the_whole_limit() -> None:
