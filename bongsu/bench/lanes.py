@@ -60,7 +60,7 @@ _SENT = text("SELECT profile, count(*) AS n FROM messages WHERE lane = 'mass' AN
 _WAITING = text("SELECT count(*) FROM backlog")
 _TAKEN = text("""
     SELECT message_id, extract(epoch FROM min(at))::float8 AS at FROM transitions
-    WHERE message_id = ANY(CAST(:ids AS uuid[])) AND state = 'sent' GROUP BY message_id
+    WHERE message_id = ANY(CAST(:ids AS uuid[])) AND state IN ('sent', 'delivered') GROUP BY message_id
 """)
 
 

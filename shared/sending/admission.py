@@ -20,6 +20,9 @@ SLACK = 0.06
 """seconds by which one of them may be ahead of that pace: so that a call that was late delays none but its own room"""
 LEAST_SHARE = 0.02
 """no less is given to lanes that can wait while they want more, or a backlog would leave in ones and twos"""
+KEPT_FOR_CODES, KEPT_AT_MOST = 8, 100
+"""Lanes that can wait leave free an eighth of what codes took in the last second, but no more than a hundredth of the
+limit: or else each code would wait until a piece leaves the window."""
 BLIND = 0.05
 """seconds until one asks again who waits for calls that should be back by now: nobody knows when they will be"""
 SOON = 0.005
@@ -220,6 +223,8 @@ class _Sweep:
         if unit or ask.one_by_one:
             if self._rank:
                 self._worth = max(1, int(self._piece * LEAST_SHARE / PIECE))
+            else:
+                self._worth = self._piece  # the room for them all is no farther than the end of a piece
             floor = self._floors[self._rank]
             self.least = max(1, min(self._worth, floor or self._worth) // (ask.each if unit else 1))
         self.moments = [self._opens, *(at for at, _, _ in self._ends if at > self._opens)]
@@ -231,6 +236,9 @@ class _Sweep:
             self._held[rank] -= amount
         free = self._rule.most - sum(self._held)
         urgent = sum(self._wants[: self._rank])
+        if self._rank:
+            kept = -(-self._held[RANK[Lane.AUTH]] // KEPT_FOR_CODES)
+            urgent = max(urgent, min(kept, self._rule.most // KEPT_AT_MOST))
         less_urgent = range(self._rank + 1, len(LANES))
         floors = sum(max(0, min(self._wants[rank], self._floors[rank] - self._held[rank])) for rank in less_urgent)
         own = min(free, self._floors[self._rank] - self._held[self._rank])

@@ -25,8 +25,9 @@ from shared.service import repeat
 TEXTS = frozenset(channel for channel in Channel if channel.is_text)
 KAKAO = frozenset(Channel) - TEXTS
 
-PATIENCE = 0.1
-"""seconds that the jobs of a batch wait for tokens, or for a call to end, before they are put away"""
+PATIENCE, PATIENCE_OF_CODES = 0.1, 0.5
+"""seconds that the jobs of a batch wait for tokens, or for a call to end, before they are put away: the way through the
+table takes longer than a code is to wait"""
 SLOW = 1.0
 """seconds that a dealer may take to get ready for a call (a handle, images) before the job is put away"""
 LOOK = 1.0
@@ -161,8 +162,9 @@ class Lanes:
 
     async def _begin(self, line: Line, jobs: Sequence[Job]) -> Sequence[Job]:
         """Begin calls for ``jobs`` of one line; return those that have to wait."""
-        patience, most = _Patience(), self.sender.batch_of(line.dealer)
-        if len(jobs) < min(most, LARGE) and line.lane is not Lane.AUTH:
+        is_code, most = line.lane is Lane.AUTH, self.sender.batch_of(line.dealer)
+        patience = _Patience(PATIENCE_OF_CODES if is_code else PATIENCE)
+        if len(jobs) < min(most, LARGE) and not is_code:
             await self._fewer_than(FEW, line, _Patience())  # meanwhile the next batch grows
         while jobs and line not in self._drawers and await self._fewer_than(self._most(line), line, patience):
             some = Given(jobs[:most])

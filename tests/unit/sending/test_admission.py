@@ -34,6 +34,7 @@ from shared.sending.limit_log import (
     WINDOW,
     Ended,
     Log,
+    Past,
     Path,
     Rule,
     What,
@@ -210,7 +211,30 @@ def test_lanes_that_can_wait_take_a_tenth_at_a_time_and_codes_all() -> None:
     assert admit([book()], ask(Lane.NORMAL), 5.0) == Granted(10, 5.0)
     held = book()
     book_grant(held, ask(Lane.NORMAL), 10, 5.0, 1)
-    assert admit([held], ask(Lane.MASS, ahead=1.0), 5.0) == Granted(10, pytest.approx(5.0 + 0.1 / PACE - SLACK))
+    assert admit([held], ask(Lane.MASS, ahead=1.0), 5.0) == Granted(10, 5.0 + 10 / (100 * PACE) - SLACK)
+
+
+def test_while_codes_come_some_room_is_left_for_the_next() -> None:
+    def left_by_mass(codes: int, limit: int = 1000, room: int = 60) -> int:
+        held = book(Rule(What.UNITS, 1, limit))
+        book_grant(held, ask(Lane.AUTH), codes, 4.5, 1)
+        book_grant(held, ask(Lane.MASS), limit - codes - room, 4.5, 2)
+        said = admit([held], ask(Lane.MASS), 6.0)
+        return room - said.messages if isinstance(said, Granted) else room
+
+    assert [left_by_mass(codes) for codes in (0, 1, 10, 600)] == [0, 1, 2, 10], "a hundredth of the limit at most"
+    assert left_by_mass(1, limit=99, room=9) == 0, "a small limit has none to leave"
+
+
+def test_codes_that_come_together_wait_for_room_for_all_of_them() -> None:
+    full = book()
+    for n in range(2):
+        full.log.past.append(Past(RANK[Lane.MASS], 50, 1, 0.0, 5.01 + n / 100))
+    assert admit([full], ask(Lane.AUTH, wanted=3, ahead=1.0), 5.0) == Granted(3, 5.01)
+    full.log.past[0] = Past(RANK[Lane.MASS], 1, 1, 0.0, 5.01)
+    full.log.past.append(Past(RANK[Lane.MASS], 49, 1, 0.0, 5.5))
+    assert admit([full], ask(Lane.AUTH, wanted=1, ahead=1.0), 5.0) == Granted(1, 5.01)
+    assert admit([full], ask(Lane.AUTH, wanted=3, ahead=1.0), 5.0) == Granted(3, 5.02), "not one after the other"
 
 
 def test_a_late_piece_is_caught_up_with_but_no_pieces_come_in_a_row() -> None:
