@@ -74,6 +74,7 @@ async def bench(messages: int, rate: int, seconds: float, *, kafka: bool) -> dic
         messages_per_second=rate,
         quiet_hours=None,
         log_level="warning",
+        codes_apart=True,
     )
     async with Box(options) as box:
         engine = engine_for(box.database_url, pool_size=2, statement_seconds=None)

@@ -27,6 +27,7 @@ from bongsu.kafka import KafkaServer
 from bongsu.sandbox.__main__ import find_profile
 from bongsu.sandbox.admin import merged
 from shared.clock import FastClock, clock_from
+from shared.contracts.states import Lane
 from shared.crypto import new_keys
 from shared.db.engine import engine_for
 from shared.db.migrate import migrate
@@ -34,7 +35,9 @@ from shared.errors import BongsuError
 from shared.http.auth import ensure_key
 
 SERVICES = ("ingest", "dispatcher", "fallback", "metrics")
-PORTS = {"ingest": 8000, "dispatcher": 8001, "fallback": 8002, "metrics": 8003, "sandbox": 8009}
+CODES = "codes"
+"""a dispatcher that sends nothing else"""
+PORTS = {"ingest": 8000, "dispatcher": 8001, "fallback": 8002, "metrics": 8003, CODES: 8004, "sandbox": 8009}
 READY_WITHIN = timedelta(seconds=60)
 
 
@@ -71,6 +74,8 @@ class BoxOptions:
     """the limit of each dealer"""
     quiet_hours: str | None = "21:00-08:00"
     log_level: str = "info"
+    codes_apart: bool = False
+    """a dispatcher of their own for codes"""
     env: dict[str, str] = field(default_factory=dict)
     """settings for all services"""
 
@@ -126,13 +131,24 @@ class Box:
         self._stack.push_async_callback(self.family.stop)  # before Postgres goes
         await self._prepare_database()
         env = await self._environment()
-        for name in SERVICES:
+        for name, told in self._services().items():
             port = str(urlsplit(self.urls[name]).port)
-            await self._child(name, [f"services.{name}"], {**env, "BONGSU_PORT": port})
+            service = "dispatcher" if name == CODES else name
+            await self._child(name, [f"services.{service}"], {**env, **told, "BONGSU_PORT": port})
         await self._until_ready()
+
+    def _services(self) -> dict[str, dict[str, str]]:
+        """Return the processes of services, and what each alone is told."""
+        services: dict[str, dict[str, str]] = {name: {} for name in SERVICES}
+        if self.options.codes_apart:
+            services["dispatcher"] = {"BONGSU_DISPATCH_LANES": f"{Lane.NORMAL},{Lane.MASS}"}
+            services[CODES] = {"BONGSU_DISPATCH_LANES": Lane.AUTH}
+        return services
 
     def _choose_ports(self) -> None:
         for name, port in PORTS.items():
+            if name == CODES and not self.options.codes_apart:
+                continue
             if name == "sandbox" and self.options.config is not None:
                 continue
             if self.options.fixed_ports:
@@ -181,14 +197,14 @@ class Box:
 
     async def set_clock(self, clock: FastClock) -> None:
         """Let everything go on by another clock: the services stop, the sandbox is told, the services start anew."""
-        for name in reversed(SERVICES):
+        for name in reversed(self._services()):
             await self.family.children[name].stop()
         async with (
             aiohttp.ClientSession() as http,
             http.post(f"{self.urls['sandbox']}/_sandbox/clock", json={"clock": str(clock)}) as answer,
         ):
             answer.raise_for_status()
-        for name in SERVICES:
+        for name in self._services():
             child = self.family.children[name]
             child.env = {**child.env, "BONGSU_CLOCK": str(clock)}
             await child.start()

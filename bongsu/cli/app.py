@@ -67,6 +67,9 @@ def up(
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="any free ports (default: 8000 to 8003, 8009)")
     ] = False,
+    codes_apart: Annotated[
+        bool, typer.Option("--codes-apart", help="a dispatcher of their own for codes, so that no campaign slows them")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C."""
@@ -79,6 +82,7 @@ def up(
         config=config,
         sandbox_profile=sandbox_profile,
         fixed_ports=not free_ports,
+        codes_apart=codes_apart,
     )
 
     async def stay() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -49,11 +49,11 @@ async def serve(settings: Settings) -> None:
         ledger = await stack.enter_async_context(bus_connection(sender.engine))
         warn_of_open_doors(sender.dealers, sender.config)
         health.watch(sender.engine, settings.kafka_bootstrap_servers)
-        lanes = await open_lanes(stack, sender, KAKAO)
+        lanes = await open_lanes(stack, sender, KAKAO, settings.dispatch_lanes)
         loops = [
-            *[await _lane(stack, settings, lanes, lane, stopping, health) for lane in Lane],
+            *[await _lane(stack, settings, lanes, lane, stopping, health) for lane in sorted(settings.dispatch_lanes)],
             lanes.run(stopping, partial(health.turn, "draw")),
-            *_chores(sender, stopping, health, ledger),
+            *_chores(sender, settings.dispatch_lanes, stopping, health, ledger),
         ]
         if settings.kafka_bootstrap_servers:
             producer = partial(open_producer, settings.kafka_bootstrap_servers)
@@ -88,14 +88,14 @@ async def _lane(
 
 
 def _chores(
-    sender: Sender, stopping: asyncio.Event, health: Health, ledger: BusConnection
+    sender: Sender, lanes: Iterable[Lane], stopping: asyncio.Event, health: Health, ledger: BusConnection
 ) -> list[Coroutine[Any, Any, None]]:
     """Return the loops that go by the clock: queue what is due, apply receipts, ask what became of attempts and where
     templates stand.
     """  # noqa: D205 - one sentence
     arrived = Bell()
     reconciler = Reconciler(sender, partial(health.turn, "reconcile"))
-    queues = [QueueDue(sender.engine, sender.clock, lane) for lane in Lane]
+    queues = [QueueDue(sender.engine, sender.clock, lane) for lane in sorted(lanes)]
     apis = template_apis(sender.config, sender.dealers)
 
     async def reconcile() -> int:

@@ -86,10 +86,11 @@ class _Patience:
 
 @dataclass(eq=False)
 class Lanes:
-    """What this process sends: jobs over ``channels``."""
+    """What this process sends: jobs over ``channels`` in the lanes ``served``."""
 
     sender: Sender
     channels: Collection[Channel]
+    served: Collection[Lane] = frozenset(Lane)
     look_seconds: float = LOOK
     _drawers: dict[Line, asyncio.Task[None]] = field(default_factory=dict)
     _more: set[Line] = field(default_factory=set)
@@ -188,7 +189,7 @@ class Lanes:
                 counted = await count(connection)
         telemetry.show_backlog(found, counted)
         for each in found:
-            if each.channel in self.channels:
+            if each.channel in self.channels and each.lane in self.served:
                 self._draw_from(self._line(each))
         if not found:
             return 0

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 
-from shared.contracts.states import Channel
+from shared.contracts.states import Channel, Lane
 from shared.db.engine import engine_for
 from shared.dealers.registry import build_dealers
 from shared.sending.lanes import Lanes
@@ -29,8 +29,10 @@ async def open_sender(stack: AsyncExitStack, settings: ServiceSettings) -> Sende
     return Sender(engine, dealers, limits, config, vault, clock, DEFAULT, random.random)
 
 
-async def open_lanes(stack: AsyncExitStack, sender: Sender, channels: Collection[Channel]) -> Lanes:
-    """Return what sends over ``channels``; what is under way ends before ``stack`` closes what it needs."""
-    lanes = Lanes(sender, channels)
+async def open_lanes(
+    stack: AsyncExitStack, sender: Sender, channels: Collection[Channel], served: Collection[Lane] = frozenset(Lane)
+) -> Lanes:
+    """Return what sends over ``channels`` in the lanes ``served``; calls end before ``stack`` closes what they need."""
+    lanes = Lanes(sender, channels, served)
     stack.push_async_callback(lanes.finish)
     return lanes
