@@ -162,38 +162,6 @@ class Sender:
     monotonic: Callable[[], float] = time.monotonic
     """seconds, by a clock that nobody sets"""
 
-    async def __call__(self, jobs: Sequence[Job], *, waiting: Callable[[], None] = lambda: None) -> None:
-        """Make the attempts that ``jobs`` ask for, in their order at each dealer; for one read again, do nothing.
-
-        Dealers do not wait for one another: one that is slow or down holds up its own messages only.
-        """
-        if unknown := [job for job in jobs if job.dealer not in self.dealers]:
-            await self.turn_away(Given(unknown))
-        ways: dict[str, list[Job]] = {}
-        for job in jobs:
-            if job.dealer in self.dealers:
-                ways.setdefault(job.dealer, []).append(job)
-        await together(self._through(way, waiting) for way in ways.values())
-
-    async def _through(self, jobs: Sequence[Job], waiting: Callable[[], None]) -> None:
-        """Make the attempts of ``jobs``, which all go through one dealer, one call after the other."""
-        dealer = self.dealers[jobs[0].dealer]
-        for run in runs(jobs, self.batch_of, self.limits.by_profile):
-            rest = run
-            while rest:
-                first = rest[0]
-                async with self.limits.take(
-                    first.dealer,
-                    len(rest),
-                    first.lane,
-                    channel=first.channel,
-                    profile=first.profile,
-                    one_by_one=self.is_one_by_one(first.dealer),
-                    waiting=waiting,
-                ) as taken:
-                    taken.used = await self.attempt(dealer, first.channel, Given(rest[: taken.n]), taken)
-                rest = rest[taken.n :]
-
     async def turn_away(self, jobs: Jobs) -> int:
         """Let messages go another way, or end, whose dealer is not configured; return how many jobs there were."""
         _, brought = await self._claim(jobs, None)
@@ -721,22 +689,3 @@ async def together(ways: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(each, BaseException):
             raise each
     return [each for each in ended if not isinstance(each, BaseException)]
-
-
-def runs(
-    jobs: Sequence[Job], batch_of: Callable[[str], int], by_profile: Callable[[str], bool] = lambda _: False
-) -> list[list[Job]]:
-    """Cut ``jobs`` into runs that one call can carry: one dealer, one channel, at most its batch; the order is kept.
-
-    Where a dealer's limit is ``by_profile``, a run is of one profile.
-    """
-    cut: list[list[Job]] = []
-    for job in jobs:
-        last = cut[-1] if cut else []
-        alike = last and (last[0].dealer, last[0].channel, last[0].lane) == (job.dealer, job.channel, job.lane)
-        alike = alike and (last[0].profile == job.profile or not by_profile(job.dealer))
-        if alike and len(last) < batch_of(job.dealer):
-            last.append(job)
-        else:
-            cut.append([job])
-    return cut

@@ -33,6 +33,7 @@ from shared.sending.policy import DEFAULT
 from shared.sending.receipts import Receipts, keep
 from shared.sending.reconcile import Reconciler
 from shared.sending.sender import Job, Sender
+from tests.integration.sending.in_turn import send_in_turn
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)
 """in Seoul"""
@@ -125,7 +126,7 @@ class Bench:
             await LetGo(self.sender)()
             for lane in Lane:
                 await QueueDue(self.engine, self.clock, lane)()
-            await self.sender(await self.jobs())
+            await send_in_turn(self.sender, await self.jobs())
             await reconciler()
             await self.pull()
             while await receipts.apply():

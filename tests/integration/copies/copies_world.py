@@ -36,6 +36,7 @@ from shared.sending.limits import Limits
 from shared.sending.policy import DEFAULT
 from shared.sending.sender import Job, Sender
 from tests.integration.ingest.parts import VAULT, HandClock
+from tests.integration.sending.in_turn import send_in_turn
 
 DEALERS = ("nhn", "luna", "bizgo")
 TEXT = "#{이름}님, 주문이 결제되었습니다."
@@ -138,7 +139,9 @@ class World:
         await LetGoApproved(self.sender)()
         await QueueDue(self.engine, self.clock, Lane.NORMAL)()
         rows = await self.rows("SELECT id, seq, dealer, channel, lane FROM messages WHERE state = 'queued' ORDER BY id")
-        await self.sender([Job(MessageId(r.id), r.seq, r.dealer, Channel(r.channel), Lane(r.lane)) for r in rows])
+        await send_in_turn(
+            self.sender, [Job(MessageId(r.id), r.seq, r.dealer, Channel(r.channel), Lane(r.lane)) for r in rows]
+        )
 
     async def message(self, message: MessageId | Refusal) -> tuple[str, str, str | None]:
         """Return a message's state, dealer and what holds it."""

@@ -74,7 +74,7 @@ async def test_a_text_goes_where_kakao_cannot(
 ) -> None:
     [message] = await insert(template=template)
     world.dealer.answer = refuse
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await decide(world)
     await send(world)
     [(_, over, key)] = world.dealer.given
@@ -100,7 +100,7 @@ async def test_a_message_that_no_text_follows_ends_and_says_why(
 ) -> None:
     [message] = await insert(**changes)
     world.dealer.answer = refuse
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await decide(world)
     row = await world.message(message)
     assert (row["state"], row["final"], row["reason"]) == ("failed", True, "not_kakao_user")
@@ -111,7 +111,7 @@ async def test_a_message_that_no_text_follows_ends_and_says_why(
 async def test_a_rule_without_fallback_ends_at_once(world: World, insert: Insert) -> None:
     [message] = await insert(fallback="none")
     world.dealer.answer = refuse
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"]) == ("failed", True)
 
@@ -120,7 +120,7 @@ async def test_a_text_that_fails_is_the_end(world: World, insert: Insert) -> Non
     [message] = await insert()
     world.dealer.answer = lambda _: Refused("no_subscriber", "3032")
     await world.execute("UPDATE messages SET channel = 'sms'")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"], row["reason"]) == ("failed", True, "no_subscriber")
 
@@ -129,7 +129,7 @@ async def test_a_text_waits_for_the_end_of_rest_and_then_goes(world: World, inse
     """P6: the failure came in the evening, and so would the text."""
     [message] = await insert()
     world.dealer.answer = refuse
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(hours=9, minutes=30)  # half past nine in the evening
     await decide(world)
     row = await world.message(message)
@@ -144,7 +144,7 @@ async def test_a_text_waits_for_the_end_of_rest_and_then_goes(world: World, inse
 
 async def test_a_kakao_success_that_comes_before_the_text_leaves_stops_it(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [(_, _, key)] = world.dealer.given
     world.dealer.outcomes[key] = False
     await world.push(key)
@@ -161,7 +161,7 @@ async def test_a_kakao_success_that_comes_before_the_text_leaves_stops_it(world:
 
 async def test_a_kakao_success_after_the_text_is_a_double_contact_with_its_cost(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [(_, _, first)] = world.dealer.given
     world.dealer.outcomes[first] = False
     await world.push(first)

@@ -74,7 +74,7 @@ async def test_a_text_brings_its_images_where_its_dealer_does(
     dealer.brings = brings
     dealer.answer = lambda o: Refused("not_kakao_user", "3104") if o.channel is Channel.ALIMTALK else None
     [message] = await insert(template="C")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
     await DecideFallback(world.engine, world.config, world.vault, world.clock, world.sender.dealers)(
         [await _last(world, message)]

@@ -113,7 +113,7 @@ async def test_it_goes_with_its_image_as_that_dealer_calls_it(
     world: World, insert: Insert, dealer: BrandDealer
 ) -> None:
     [message] = await insert(**BRAND)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert [(each.channel, each.content) for each in dealer.sent] == [
         (
             Channel.FRIENDTALK,
@@ -136,7 +136,7 @@ async def test_it_takes_the_route_whose_dealer_brings_it(
     setattr(dealer, lacks, False)
     [message] = await insert(**BRAND)
     for _ in range(2):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     assert dealer.sent == ()
     [sent] = other.sent
     assert isinstance(sent.content, BrandMessage)
@@ -151,7 +151,7 @@ async def test_it_fails_where_no_dealer_brings_it(
 ) -> None:
     dealer.brand = other.brand = False
     [message] = await insert(**BRAND)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"], row["reason"]) == ("failed", True, "not_permitted")
 
@@ -162,7 +162,7 @@ async def test_after_a_failure_of_its_dealer_it_does_not_move_to_one_that_brings
     other.brand = False
     dealer.answer = lambda _: Refused("no_balance", "1")
     [message] = await insert(**BRAND)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"], row["dealer"]) == ("failed", True, "solapi")
 
@@ -172,7 +172,7 @@ async def test_it_rests_at_night(world: World, insert: Insert, dealer: BrandDeal
     [message] = await insert(**BRAND)
     jobs = await world.jobs()
     world.clock.pass_(hours=8, minutes=1)
-    await world.sender(jobs)
+    await world.send(jobs)
     row = await world.message(message)
     assert (row["state"], row["due_at"]) == ("scheduled", world.clock.now() + timedelta(hours=11, minutes=59))
     assert dealer.sent == ()

@@ -63,7 +63,7 @@ async def in_doubt(world: World, insert: Insert, means: LookupMeans = LookupMean
     [message] = await insert()
     world.dealer.lookup_means, world.dealer.polled = means, False
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     assert (await world.message(message))["state"] == "uncertain"
     return message
@@ -102,7 +102,7 @@ async def test_not_taken_by_hand_goes_out_again_by_the_ordinary_rule(world: Worl
     assert found.due_at > world.clock.now()
     world.clock.pass_(minutes=1)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert [each["state"] for each in await world.attempts(message)] == ["failed", "sent"]
     assert "not taken" in await told(world, message)
 
@@ -125,7 +125,7 @@ async def test_what_kakao_has_was_taken(world: World, insert: Insert) -> None:
     shop = world.config.profiles["shop"].model_copy(update={"unconfirmed": {Category.INFORMATIONAL: Unconfirmed.WAIT}})
     world = world.configured(world.config.model_copy(update={"profiles": {"shop": shop}}))
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     await world.tell(world.dealer.unconfirmed(key))
     await world.receipts.apply()
@@ -140,7 +140,7 @@ async def test_only_a_doubt_can_be_ended(world: World, insert: Insert) -> None:
     [message] = await insert()
     with pytest.raises(CannotResolve, match="was not tried"):
         await resolve(world, message, Says.DELIVERED)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     for says in Says:
         with pytest.raises(CannotResolve, match="receipt is awaited"):
             await resolve(world, message, says)
@@ -162,7 +162,7 @@ async def test_only_a_doubt_can_be_ended(world: World, insert: Insert) -> None:
 async def test_a_call_under_way_is_not_resolved(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.gate = asyncio.Event()
-    call = asyncio.create_task(world.sender(await world.jobs()))
+    call = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     with pytest.raises(CannotResolve, match="under way"):
         await resolve(world, message, Says.NOT_TAKEN)
@@ -280,7 +280,7 @@ async def test_a_doubt_says_why_and_what_is_done(
 async def test_doubts_come_in_pages(world: World, insert: Insert) -> None:
     messages = await insert(25)
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     seen: list[MessageId] = []
     place = START
     while page := await doubts(world, place, 10):

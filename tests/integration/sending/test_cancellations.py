@@ -73,7 +73,7 @@ async def test_at_the_last_step_none_that_is_meant_leaves(
         await world.execute("UPDATE messages SET lane = 'normal' WHERE id = :id", id=other)
     jobs = await world.jobs()
     made = await cancel(world, which)
-    await world.sender(jobs)
+    await world.send(jobs)
     row = await world.message(message)
     assert (row["state"], row["final"], row["reason"]) == ("cancelled", True, "cancelled")
     assert (await world.message(other))["state"] == "sent"
@@ -89,7 +89,7 @@ async def test_the_messages_of_some_events(world: World, insert: Insert) -> None
     [message] = await insert(event_id=event)
     [other] = await insert()
     await cancel(world, Filter(events=(event, uuid4())))
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(message))["state"] == "cancelled"
     assert (await world.message(other))["state"] == "sent"
 
@@ -107,8 +107,8 @@ async def test_it_is_seen_though_it_comes_after_the_job_was_read(world: World, i
 
     world.dealer.open = slowly  # type: ignore[method-assign,assignment]  # a step that a test needs
     sending = [
-        asyncio.create_task(world.sender(jobs[:10])),
-        asyncio.create_task(world.replica().sender(jobs[10:])),
+        asyncio.create_task(world.send(jobs[:10])),
+        asyncio.create_task(world.replica().send(jobs[10:])),
     ]
     await opening.wait()
     made = await cancel(world)
@@ -124,7 +124,7 @@ async def test_it_is_seen_though_it_comes_while_a_claim_waits_for_its_locks(worl
     jobs = await world.jobs()
     async with world.engine.connect() as holder:
         await holder.exec_driver_sql("SELECT 1 FROM messages FOR UPDATE")
-        sending = asyncio.create_task(world.sender(jobs))
+        sending = asyncio.create_task(world.send(jobs))
         await wait_for_locks(world, 1)
         await cancel(world)
     await sending
@@ -138,10 +138,10 @@ async def test_what_waits_is_walked_through_in_pages_while_others_go_on(world: W
     await insert(30, campaign="autumn")
     others = await insert(30, campaign="winter")
     sent = await insert(5, campaign="autumn", lane=Lane.MASS)
-    await world.sender([job for job in await world.jobs() if job.message_id in sent])
+    await world.send([job for job in await world.jobs() if job.message_id in sent])
     made = await cancel(world)
     assert (await standing(world, made)).is_through is False
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     pages = await walk(world, limit=10)
     await sending
     found = await standing(world, made)
@@ -156,7 +156,7 @@ async def test_what_is_made_afterwards_is_not_touched(world: World, insert: Inse
     [later] = await insert(campaign="autumn")
     [scheduled] = await insert(campaign="autumn", state="scheduled", due_at=world.clock.now() + timedelta(hours=1))
     await walk(world)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(later))["state"] == "sent"
     assert (await world.message(scheduled))["state"] == "scheduled"
 
@@ -185,7 +185,7 @@ async def test_what_a_dealer_had_is_neither_tried_again_nor_followed_by_a_text(
     answers: dict[str, SendResult] = {"retry": NotTaken("rate_limited"), "text": Refused("not_kakao_user", "3104")}
     world.dealer.answer = lambda _: answers[failure]
     world.dealer.gate = asyncio.Event()
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     made = await cancel(world)
     await walk(world)
@@ -202,7 +202,7 @@ async def test_what_a_dealer_had_is_neither_tried_again_nor_followed_by_a_text(
         )
     world.clock.pass_(minutes=20)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert world.dealer.given == []
     assert (await world.message(message))["state"] == "cancelled"
     world.clock.time = (await world.message(message))["deadline"]
@@ -214,7 +214,7 @@ async def test_a_claim_and_the_walk_at_once_count_each_message_once(world: World
     await insert(200, campaign="autumn")
     jobs = await world.jobs()
     made = await cancel(world)
-    await asyncio.gather(walk(world, limit=20), *[world.replica().sender(jobs[n : n + 20]) for n in range(0, 200, 20)])
+    await asyncio.gather(walk(world, limit=20), *[world.replica().send(jobs[n : n + 20]) for n in range(0, 200, 20)])
     await walk(world)
     found = await standing(world, made)
     assert (found.cancelled, found.left) == (200, 0)

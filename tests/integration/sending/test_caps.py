@@ -35,7 +35,7 @@ def capped(world: World, *caps: dict[str, object]) -> World:
 
 
 async def send(world: World) -> None:
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
 
 async def state(world: World, message: MessageId) -> str:
@@ -59,7 +59,7 @@ async def test_of_two_claims_at_once_one_waits_and_counts_the_other(world: World
     [first, second] = await one.jobs()
     async with world.engine.connect() as holder:
         await holder.exec_driver_sql("LOCK TABLE attempts IN SHARE MODE")  # read, and not written
-        sending = [asyncio.create_task(one.sender([first])), asyncio.create_task(other.sender([second]))]
+        sending = [asyncio.create_task(one.send([first])), asyncio.create_task(other.send([second]))]
         await wait_for_locks(world, 2)
         await holder.rollback()
     await asyncio.gather(*sending)
@@ -86,7 +86,7 @@ async def test_a_thousand_messages_to_one_person_from_two_dispatchers_and_the_fa
         claimers = [one, one.replica(engine), one.replica()]
         jobs = await one.jobs()
         batches = [jobs[n::50] for n in range(50)]  # of all kinds in each
-        await asyncio.gather(*[claimers[n % 3].sender(batch) for n, batch in enumerate(batches)])
+        await asyncio.gather(*[claimers[n % 3].send(batch) for n, batch in enumerate(batches)])
     finally:
         await engine.dispose()
     assert len(world.dealer.given) == 3
@@ -148,7 +148,7 @@ async def test_a_text_a_retry_and_another_dealer_are_no_second_contact(
         )
     # Nobody else takes its place meanwhile.
     [another] = await insert(person_id=person, lane=Lane.MASS)
-    await here.sender([job for job in await here.jobs() if job.message_id == another])
+    await here.send([job for job in await here.jobs() if job.message_id == another])
     assert await state(world, another) == "suppressed"
     world.dealer.answer = lambda _: None
     world.clock.pass_(minutes=20)

@@ -13,6 +13,7 @@ from services.dispatcher.handlers import QueueDue
 from shared.clock import SEOUL
 from shared.contracts.states import Category, Lane
 from shared.ids import PersonId
+from tests.integration.sending.in_turn import send_in_turn
 from tests.integration.sending.world import Crash, crash
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ async def test_what_is_due_goes_once_the_clock_has_caught_up(world: World, inser
     assert await queue(world) == 2
     world.clock.time -= step
     assert await queue(world) == 0
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.time += step
     assert await queue(world) == 0
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert len(world.dealer.given) == len({first, second})
 
 
@@ -56,13 +57,13 @@ async def test_a_clock_that_steps_back_into_the_night_stops_what_was_queued(
     [message] = await insert(state="scheduled", due_at=world.clock.now(), category=Category.ADVERTISING)
     assert await queue(world) == 1
     world.clock.time -= step
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert world.dealer.given == []
     row = await world.message(message)
     assert (row["state"], row["due_at"]) == ("scheduled", in_seoul(world, 8))
     world.clock.time += step
     assert await queue(world) == 1
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert len(world.dealer.given) == 1
 
 
@@ -72,7 +73,7 @@ async def test_a_clock_that_leaps_into_the_night_stops_what_was_queued(world: Wo
     [message] = await insert(category=Category.ADVERTISING, deadline=world.clock.now() + timedelta(days=2))
     jobs = await world.jobs()
     world.clock.time = in_seoul(world, hour)
-    await world.sender(jobs)
+    await world.send(jobs)
     assert world.dealer.given == []
     assert (await world.message(message))["due_at"] == in_seoul(world, 8) + timedelta(days=1)
 
@@ -82,10 +83,10 @@ async def test_what_has_expired_stays_so(world: World, insert: Insert, step: tim
     [queued] = await insert(deadline=world.clock.now())
     [scheduled] = await insert(state="scheduled", due_at=world.clock.now(), deadline=world.clock.now())
     jobs = await world.jobs()
-    await world.sender(jobs)
+    await world.send(jobs)
     await queue(world)
     world.clock.time -= step
-    await world.sender(jobs)
+    await world.send(jobs)
     await queue(world)
     assert {(await world.message(each))["state"] for each in (queued, scheduled)} == {"expired"}
     assert world.dealer.given == []
@@ -98,7 +99,7 @@ async def test_a_crashed_attempt_is_asked_about_though_the_clock_was_set_back(
     [message] = await insert()
     world.dealer.after["send"] = crash
     with pytest.raises(Crash):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     del world.dealer.after["send"]
     world.clock.time -= step
     later = world.replica()
@@ -115,7 +116,7 @@ async def test_a_process_that_slept_does_not_call_though_the_clock_was_set_back(
     [message] = await insert()
     readings = iter([0.0, world.policy.lease.total_seconds()])  # before the claim, and before the call
     sender = replace(world.sender, monotonic=lambda: next(readings))
-    await sender(await world.jobs())
+    await send_in_turn(sender, await world.jobs())
     assert world.dealer.calls == []
     assert (await world.message(message))["state"] == "scheduled"  # it is tried again
 
@@ -124,7 +125,7 @@ async def test_a_process_that_slept_does_not_call_though_the_clock_was_set_back(
 async def test_a_receipt_is_applied_whatever_the_clock_says(world: World, insert: Insert, step: timedelta) -> None:
     """Kept by the old time, it would wait for that to come again."""
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     world.dealer.outcomes[key] = True
     await world.push(key)
@@ -139,7 +140,7 @@ async def test_a_person_gets_messages_in_their_order(world: World, insert: Inser
     ids = await insert(2, person_id=person)
     jobs = await world.jobs()
     world.clock.time -= step
-    await world.sender(jobs)
+    await world.send(jobs)
     assert [key for _, _, key in world.dealer.given] == [
         attempt["request_key"] for each in ids for attempt in await world.attempts(each)
     ]

@@ -33,7 +33,7 @@ async def test_a_replay_settles_what_a_lost_answer_left_open(
 ) -> None:
     messages = await insert(20)
     replaying.dealer.lose = lambda _: arrived
-    await replaying.sender(await replaying.jobs())
+    await replaying.send(await replaying.jobs())
     replaying.dealer.lose = lambda _: None
     replaying.clock.pass_(seconds=10)
     await replaying.reconciler()
@@ -45,7 +45,7 @@ async def test_a_replay_settles_what_a_lost_answer_left_open(
 async def test_a_replay_that_is_refused_says_nothing_of_the_first_request(replaying: World, insert: Insert) -> None:
     [message] = await insert()
     replaying.dealer.lose = lambda _: True
-    await replaying.sender(await replaying.jobs())
+    await replaying.send(await replaying.jobs())
     key = next(iter(replaying.dealer.ids))
     replaying.dealer.ids.clear()  # its memory for keys is shorter than its queue
     replaying.dealer.lose = lambda _: None
@@ -63,7 +63,7 @@ async def test_a_replay_keeps_the_hours_of_rest_and_the_deadline(replaying: Worl
     """A replay may be what delivers, so it passes the last check like any other try."""
     await insert()
     replaying.dealer.lose = lambda _: False
-    await replaying.sender(await replaying.jobs())
+    await replaying.send(await replaying.jobs())
     replaying.dealer.lose = lambda _: None
     calls = len(replaying.dealer.calls)
     replaying.clock.pass_(hours=9, minutes=30)  # 21:30 in Seoul
@@ -76,7 +76,7 @@ async def test_a_replay_keeps_the_hours_of_rest_and_the_deadline(replaying: Worl
 
 async def test_what_kakao_does_not_confirm_is_waited_for(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     await world.tell(world.dealer.unconfirmed(key))
     await world.receipts.apply()
@@ -95,7 +95,7 @@ async def test_what_kakao_does_not_confirm_is_waited_for(world: World, insert: I
 async def test_what_kakao_never_confirms_ends_after_three_days(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.polled, world.dealer.lookup_means = False, LookupMeans.NONE
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     await world.tell(world.dealer.unconfirmed(key))
     await world.receipts.apply()
@@ -112,7 +112,7 @@ async def test_what_kakao_never_confirms_ends_after_three_days(world: World, ins
 async def test_what_a_lookup_says_kakao_does_not_confirm_is_waited_for(world: World, insert: Insert) -> None:
     """Some dealers tell it only when they are asked, of a message whose id we have."""
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lookup_answer = lambda attempt: world.dealer.unconfirmed(attempt.request_key)
     world.clock.pass_(hours=25)  # nobody asked before its receipt deadline
     for _ in range(20):
@@ -130,7 +130,7 @@ async def test_what_a_lookup_says_kakao_does_not_confirm_is_waited_for(world: Wo
 async def test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.lookup_means = LookupMeans.BY_KEY
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     await world.tell(world.dealer.unconfirmed(key))
     await world.receipts.apply()
@@ -141,7 +141,7 @@ async def test_what_kakao_had_is_not_sent_again_because_a_list_lacks_it(world: W
 async def test_a_text_at_once_counts_the_double_contact_later(world: World, insert: Insert) -> None:
     eager = choose(world, unconfirmed=Unconfirmed.TEXT)
     [message] = await insert()
-    await eager.sender(await eager.jobs())
+    await eager.send(await eager.jobs())
     [key] = eager.dealer.ids
     await eager.tell(eager.dealer.unconfirmed(key))
     await eager.receipts.apply()
@@ -168,7 +168,7 @@ async def test_the_category_decides_when_no_receipt_can_come(
     chosen.dealer.lookup_means, chosen.dealer.polled = LookupMeans.NONE, False
     chosen.dealer.lose = lambda _: True
     [message] = await insert()
-    await chosen.sender(await chosen.jobs())
+    await chosen.send(await chosen.jobs())
     chosen.clock.pass_(hours=25)
     await chosen.reconciler()
     row = await chosen.message(message)

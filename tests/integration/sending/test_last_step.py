@@ -30,7 +30,7 @@ MORNING = timedelta(hours=20)
 async def all_at_once(world: World) -> None:
     """Let three processes claim what is queued."""
     jobs = await world.jobs()
-    await asyncio.gather(*[each.sender(jobs) for each in (world, world.replica(), world.replica())])
+    await asyncio.gather(*[each.send(jobs) for each in (world, world.replica(), world.replica())])
 
 
 async def queue_due(world: World) -> None:
@@ -50,14 +50,14 @@ async def is_retried(world: World, insert: Insert, **changes: object) -> None:
     """Refused for a moment at two to nine, and due again a little later."""
     await insert(10, **changes)  # type: ignore[arg-type]  # as above
     world.dealer.answer = lambda _: NotTaken("rate_limited")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.answer = lambda _: None
 
 
 async def goes_on_as_a_text(world: World, insert: Insert, **changes: object) -> None:
     await insert(10, **changes)  # type: ignore[arg-type]  # as above
     world.dealer.answer = lambda _: Refused("not_kakao_user", "3104")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.answer = lambda _: None
     await world.execute("UPDATE messages SET state = 'queued', channel = 'sms', seq = seq + 1, reason = NULL")
 
@@ -67,7 +67,7 @@ async def is_found_after_a_crash(world: World, insert: Insert, **changes: object
     await insert(10, **changes)  # type: ignore[arg-type]  # as above
     world.dealer.before["send"] = crash
     with pytest.raises(Crash):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     del world.dealer.before["send"]
     world.clock.pass_(minutes=1)
     world.dealer.lookup_answer = lambda _: NotTakenForSure("nothing was sent")
@@ -101,7 +101,7 @@ async def test_a_replay_of_what_is_in_doubt_waits_for_the_morning(world: World, 
     await insert()
     world.clock.time += NINE - timedelta(minutes=2)
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     world.clock.pass_(minutes=10)
     await asyncio.gather(world.reconciler(), world.replica().reconciler())
@@ -124,7 +124,7 @@ async def test_what_is_called_off_while_a_claim_waits_does_not_leave(world: Worl
         await holder.exec_driver_sql("SELECT 1 FROM messages FOR UPDATE")
         calling_off = asyncio.create_task(api.cancel_message(message, "Bearer bk_1"))
         await wait_for_locks(world, 1)
-        sending = asyncio.create_task(world.sender(jobs))
+        sending = asyncio.create_task(world.send(jobs))
         await wait_for_locks(world, 2)
     await asyncio.gather(calling_off, sending)
     assert world.dealer.given == []
@@ -146,7 +146,7 @@ async def test_a_message_leaves_or_is_called_off_and_never_both(world: World, in
 
     async def dispatch(by: World, n: int) -> None:
         for start in range(n * 5, 60, 10):
-            await by.sender(jobs[start : start + 5])
+            await by.send(jobs[start : start + 5])
 
     answers, *_ = await asyncio.gather(
         asyncio.gather(*map(call_off, ids)), dispatch(world, 0), dispatch(world.replica(), 1)
@@ -168,7 +168,7 @@ async def test_once_a_pause_is_answered_no_claim_begins_anywhere(world: World, i
 
     async def work(n: int) -> None:
         for job in jobs[n :: len(processes)]:
-            await processes[n].sender([job])
+            await processes[n].send([job])
             under_way.set()
 
     working = [asyncio.create_task(work(n)) for n in range(len(processes))]

@@ -58,7 +58,7 @@ async def lost(world: World, insert: Insert, count: int) -> list[str]:
     messages = await insert(count)
     world.dealer.lookup_means, world.dealer.polled = LookupMeans.NONE, False
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     return [f"{message}/1" for message in messages]
 
 
@@ -108,7 +108,7 @@ async def test_stops_are_listed_and_lifted(world: World, insert: Insert, run: Ru
     assert await run("stops", "list") == (0, "nothing is stopped\n")
     await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [row] = json.loads((await run("stops", "list", "--json"))[1])
     assert (row["stop"], row["state"], row["reason"], row["held"]) == ("dealer/solapi", "open", "no_balance", 17)
     assert row["since"] < row["next_probe"]

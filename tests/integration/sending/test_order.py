@@ -30,7 +30,7 @@ async def go_on(world: World) -> None:
     for _ in range(3):
         world.clock.pass_(seconds=1)
         await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
 
 
 @pytest.mark.parametrize("batch", ["apart", "together"])
@@ -42,10 +42,10 @@ async def test_a_new_owner_waits_for_the_call_of_the_old_one(world: World, inser
     if batch == "together":
         # The old owner has both in hand, and calls for one at a time.
         world.sender.limits.accounts["solapi"] = Limits(messages_per_second=1)
-    old = asyncio.create_task(world.sender(jobs if batch == "together" else jobs[:1]))
+    old = asyncio.create_task(world.send(jobs if batch == "together" else jobs[:1]))
     await world.dealer.called.wait()
     world.dealer.gate = None
-    new = asyncio.create_task(world.replica().sender(jobs))
+    new = asyncio.create_task(world.replica().send(jobs))
     await asyncio.wait({new}, timeout=3)
     gate.set()
     await asyncio.gather(old, new)
@@ -58,7 +58,7 @@ async def test_what_rested_goes_before_what_comes_when_the_rest_is_over(world: W
     [first] = await insert(person_id=person, state="scheduled", due_at=world.clock.now())
     world.clock.pass_(seconds=0.05)
     [second] = await insert(person_id=person)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await go_on(world)
     assert left(world) == [first, second]
 
@@ -68,7 +68,7 @@ async def test_what_was_held_goes_before_what_comes_when_the_stop_is_over(world:
     [first] = await insert(person_id=person, state="scheduled", due_at=later, held_by="dealer/solapi")
     world.clock.pass_(seconds=0.05)
     [second] = await insert(person_id=person)
-    await world.sender(await world.jobs())  # the stop has just gone
+    await world.send(await world.jobs())  # the stop has just gone
     await LetGo(world.sender)()
     await go_on(world)
     assert left(world) == [first, second]
@@ -84,7 +84,7 @@ async def test_what_is_retried_or_resting_holds_up_nobody(world: World, insert: 
     await insert(person_id=person, profile="textless")
     await insert()
     [last] = await insert(person_id=person)
-    await world.sender([job for job in await world.jobs() if job.message_id == last])
+    await world.send([job for job in await world.jobs() if job.message_id == last])
     assert left(world) == [last]
 
 
@@ -92,7 +92,7 @@ async def test_a_message_that_waits_its_turn_says_so(world: World, insert: Inser
     person = PersonId(uuid4())
     ids = await insert(2, person_id=person)
     [_, second] = await world.jobs()
-    await world.sender([second])
+    await world.send([second])
     assert left(world) == []
     [*_, step] = await world.timeline(ids[1])
     assert (step["state"], step["detail"]["why"]) == ("scheduled", "order")

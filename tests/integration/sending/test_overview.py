@@ -34,11 +34,11 @@ async def test_a_dealer_that_did_nothing_yet_is_well(world: World) -> None:
 
 async def test_what_waits_for_a_receipt_and_what_is_in_doubt_is_counted(world: World, insert: Insert) -> None:
     await insert(5)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(minutes=7)
     await insert(3)
     world.dealer.answer = lambda _: Ambiguous("timeout")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     found = await shown(world)
     assert (found.awaited, found.oldest_awaited, found.uncertain) == (5, timedelta(minutes=7), 3)
     assert found.health == "failing"
@@ -48,7 +48,7 @@ async def test_what_waits_for_a_receipt_and_what_is_in_doubt_is_counted(world: W
 async def test_a_stopped_dealer_shows_why_and_what_it_holds(world: World, insert: Insert) -> None:
     await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     found = await shown(world)
     assert (found.health, found.held) == ("stopped", 17)
     assert [in_words(stop) for stop in found.stops] == ["dealer/solapi: no_balance"]
@@ -59,7 +59,7 @@ async def test_a_stopped_dealer_shows_why_and_what_it_holds(world: World, insert
 async def test_a_stop_of_one_template_leaves_the_dealer_partly_well(world: World, insert: Insert) -> None:
     await insert(5)
     world.dealer.answer = lambda _: Refused("template_not_approved", "-3005")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     found = await shown(world)
     assert (found.health, found.held) == ("partly", 2)
 
@@ -69,7 +69,7 @@ async def test_the_limit_in_use_and_its_pause_are_shown(world: World, insert: In
         assert (await shown(world)).in_use == 40
     await insert()
     world.dealer.answer = lambda _: NotTaken("rate_limited", retry_after=timedelta(hours=1))
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await shown(world)).paused_until is not None
     async with world.engine.connect() as connection:
         assert set(await in_use(connection)) == {"solapi"}

@@ -33,7 +33,7 @@ async def resume(world: World, what: Pausable, name: str) -> None:
         assert await lift(connection, pause_key(what, name))
     await LetGo(world.sender)()
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ async def test_what_is_paused_waits_until_it_is_resumed(
 ) -> None:
     [message] = await insert(channel=channel)
     await order(world, what, name)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert world.dealer.given == []
     row = await world.message(message)
     assert (row["state"], row["held_by"], row["due_at"]) == ("scheduled", f"pause/{what}/{name}", row["deadline"])
@@ -73,7 +73,7 @@ async def test_a_pause_is_seen_at_the_last_step(world: World, insert: Insert) ->
         return await really_open()
 
     world.dealer.open = slowly  # type: ignore[method-assign,assignment]  # a step that a test needs
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await opening.wait()
     await order(world, Pausable.PROFILE, "shop")
     paused.set()
@@ -86,7 +86,7 @@ async def test_what_is_not_paused_goes_on(world: World, insert: Insert) -> None:
     for what, name in ((Pausable.PROFILE, "textless"), (Pausable.TEMPLATE, "LONG"), (Pausable.LANE, "mass")):
         await order(world, what, name)
     await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert len(world.dealer.given) == 1
 
 
@@ -100,8 +100,8 @@ async def test_a_paused_dealer_is_gone_round(world: World, insert: Insert) -> No
     both = build(world.engine, world.dealer, config, world.vault, world.clock, other)
     await order(both, Pausable.DEALER, "solapi")
     [message] = await insert()
-    await both.sender(await both.jobs())
-    await both.sender(await both.jobs())
+    await both.send(await both.jobs())
+    await both.send(await both.jobs())
     assert (len(world.dealer.given), len(other.given)) == (0, 1)
     assert (await both.message(message))["dealer"] == "nhn"
 
@@ -109,7 +109,7 @@ async def test_a_paused_dealer_is_gone_round(world: World, insert: Insert) -> No
 async def test_a_pause_past_the_deadline_lets_a_message_expire(world: World, insert: Insert) -> None:
     [message] = await insert()
     await order(world, Pausable.TEMPLATE, "PAID")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.time = (await world.message(message))["deadline"] + timedelta(seconds=1)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     assert (await world.message(message))["state"] == "expired"
@@ -119,11 +119,11 @@ async def test_a_success_does_not_end_a_pause(world: World, insert: Insert) -> N
     await insert()
     jobs = await world.jobs()
     world.dealer.gate = asyncio.Event()
-    sending = asyncio.create_task(world.sender(jobs))
+    sending = asyncio.create_task(world.send(jobs))
     await world.dealer.called.wait()
     await order(world, Pausable.PROFILE, "shop")
     world.dealer.gate.set()
     await sending
     await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert len(world.dealer.given) == 1

@@ -59,7 +59,7 @@ def pulling(world: World, mailbox: Mailbox) -> Pull:
 async def delivered(world: World, insert: Insert, mailbox: Mailbox, count: int = 5) -> Sequence[object]:
     """Send messages whose receipts wait in the mailbox."""
     messages = await insert(count)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     for key in world.dealer.ids:
         world.dealer.outcomes[key] = True
         mailbox.kept.append(world.dealer.report(key))

@@ -17,7 +17,7 @@ from tests.integration.sending.world import Crash, Insert, World
 
 async def sent(world: World, insert: Insert) -> tuple[MessageId, str]:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [attempt] = await world.attempts(message)
     return message, attempt["request_key"]
 
@@ -51,7 +51,7 @@ async def test_a_receipt_that_overtakes_the_record_of_its_sending_counts(world: 
         return results
 
     object.__setattr__(world.dealer, "send", send)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"]) == ("delivered", True)
     assert [t["state"] for t in await world.timeline(message)] == ["sending", "delivered"]
@@ -65,7 +65,7 @@ async def test_a_receipt_that_matches_nothing_yet_is_kept_until_it_does(world: W
     await world.push(key, by_id_alone=True)
     assert await world.receipts.apply() == 1
     assert await world.receipts.apply() == 0, "it waits before it is tried again"
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(seconds=2)
     assert await world.receipts.apply() == 1
     assert (await world.message(message))["state"] == "delivered"
@@ -198,7 +198,7 @@ def unknown(count: int, start: int = 0) -> list[Report]:
 async def test_a_flood_of_unknown_receipts_delays_no_other(world: World, insert: Insert) -> None:
     """What came before the flood, and what comes behind it, is applied in the first round."""
     messages = await insert(40)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     keys = list(world.dealer.ids)
     world.dealer.outcomes.update(dict.fromkeys(keys, True))
     await world.push(*keys[:20])
@@ -212,7 +212,7 @@ async def test_a_flood_of_unknown_receipts_delays_no_other(world: World, insert:
 
 async def test_tries_in_vain_stand_behind_a_first_one(world: World, insert: Insert) -> None:
     messages = await insert(20)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     keys = list(world.dealer.ids)
     world.dealer.outcomes.update(dict.fromkeys(keys, True))
     await world.tell(*unknown(3000))
@@ -239,7 +239,7 @@ async def test_unknown_receipts_are_given_up_and_kept(world: World) -> None:
 
 async def test_what_is_pushed_is_kept_and_applied_in_one_go(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [(_, _, key)] = world.dealer.given
     world.dealer.outcomes[key] = True
     stranger = replace(world.dealer.report(key), request_key=None, dealer_message_id="M-nobody")
@@ -259,7 +259,7 @@ async def _fail(*_: object) -> None:
 
 async def test_what_cannot_be_applied_is_kept(world: World, insert: Insert, monkeypatch: pytest.MonkeyPatch) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [(_, _, key)] = world.dealer.given
     world.dealer.outcomes[key] = True
     arrived = [Arrived("solapi", "push", world.dealer.report(key))]

@@ -34,7 +34,7 @@ async def settle(world: World) -> None:
         await world.execute(
             "UPDATE messages SET state = 'queued', due_at = NULL, seq = seq + 1 WHERE state = 'scheduled'"
         )
-        await replica.sender(await world.jobs())
+        await replica.send(await world.jobs())
         for key in world.dealer.ids:
             world.dealer.outcomes.setdefault(key, True)
         await world.push(*world.dealer.ids)
@@ -49,7 +49,7 @@ async def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
     messages = await insert(20)
     getattr(world.dealer, when)[step] = crash
     with pytest.raises(CrashError):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     getattr(world.dealer, when).clear()
     await settle(world)
     assert {(await world.message(each))["state"] for each in messages} == {"delivered"}
@@ -68,7 +68,7 @@ async def test_a_crash_before_the_record_loses_nothing_and_doubles_nothing(world
     original, sender._record = sender._record, gone  # type: ignore[assignment, method-assign]  # noqa: SLF001 - likewise
     try:
         with pytest.raises(CrashError):
-            await world.sender(await world.jobs())
+            await world.send(await world.jobs())
     finally:
         sender._record = original  # type: ignore[method-assign]  # noqa: SLF001 - likewise
     assert results is not None
@@ -82,9 +82,9 @@ async def test_a_crash_before_the_record_loses_nothing_and_doubles_nothing(world
 async def test_a_lost_answer_is_looked_up_and_never_sent_blindly(world: World, insert: Insert, taken: bool) -> None:  # noqa: FBT001 - a parameter
     [message] = await insert()
     world.dealer.lose = lambda _: taken
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(message))["state"] == "uncertain"
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     assert len(world.dealer.calls) == 1, "nothing is sent while it is uncertain"
     await settle(world)
@@ -98,7 +98,7 @@ async def test_a_handle_is_closed_before_its_attempts_go_back_to_the_queue(world
     [message] = await insert()
     world.dealer.before["send"] = crash
     with pytest.raises(CrashError):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     world.dealer.before.clear()
     world.clock.pass_(seconds=40)
     await world.reconciler()
@@ -119,7 +119,7 @@ async def test_not_found_counts_only_after_the_index_had_time_and_twice(world: W
     [message] = await insert()
     world.dealer.lookup_means = LookupMeans.BY_KEY
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
     def nothing(_: OpenAttempt) -> NotFound:
         return NotFound("never heard of it")
@@ -143,7 +143,7 @@ async def test_a_dealer_that_says_late_that_it_took_it_is_believed(world: World,
     world.dealer.lookup_means = LookupMeans.BY_KEY
     world.dealer.gate = asyncio.Event()
     [message] = await insert()
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     for _ in range(12):
         world.clock.pass_(seconds=31)
@@ -154,7 +154,7 @@ async def test_a_dealer_that_says_late_that_it_took_it_is_believed(world: World,
     world.dealer.gate = None
     world.clock.pass_(minutes=20)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert len(world.dealer.given) == 1
     world.dealer.outcomes = dict.fromkeys(world.dealer.ids, True)
     await world.tell(*[world.dealer.report(key) for key in world.dealer.ids])
@@ -168,7 +168,7 @@ async def test_a_dealer_that_cannot_be_asked_keeps_it_uncertain_until_the_deadli
     [message] = await insert()
     world.dealer.lookup_means, world.dealer.polled = LookupMeans.NONE, False
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     for _ in range(20):
         world.clock.pass_(hours=1)
         await world.reconciler()
@@ -183,7 +183,7 @@ async def test_a_dealer_that_cannot_be_asked_keeps_it_uncertain_until_the_deadli
 async def test_replicas_ask_about_an_attempt_once(world: World, insert: Insert) -> None:
     await insert(10)
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(seconds=10)
     assert await world.reconciler() + await world.replica().reconciler() == 10
     asked = [attempt.request_key for batch in world.dealer.lookups for attempt in batch]
@@ -197,7 +197,7 @@ async def test_replays_go_over_one_channel_in_calls_that_the_dealer_takes(
     await insert(3)
     await insert(2, channel=Channel.SMS)
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     world.clock.pass_(seconds=10)
     calls: list[list[Channel]] = []
@@ -219,7 +219,7 @@ async def test_a_dealer_that_has_enough_holds_up_no_question(world: World, inser
     world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
     [message] = await insert()
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     await world.sender.limits.pause("solapi", timedelta(hours=1))
     world.clock.pass_(seconds=10)
@@ -233,7 +233,7 @@ async def test_a_dealer_that_has_enough_holds_up_no_question(world: World, inser
 
 async def test_a_long_round_shows_that_it_lives(world: World, insert: Insert) -> None:
     await insert(450)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(minutes=20)
     turns: list[int] = []
     world.dealer.before["lookup"] = lambda: turns.append(len(world.dealer.lookups))

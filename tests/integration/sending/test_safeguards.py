@@ -20,7 +20,7 @@ from tests.integration.sending.world import FakeDealer, Insert, World, build
 
 async def test_the_database_has_the_last_word_on_a_second_open_attempt(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     with pytest.raises(IntegrityError, match="duplicate key value"):
         await world.execute(
             "INSERT INTO attempts (message_id, n, channel, dealer, state, request_key, opened_at, checks, missing,"
@@ -38,7 +38,7 @@ async def test_the_last_look_at_the_hours_is_after_the_locks(world: World, inser
     jobs = await world.jobs()
     async with world.engine.connect() as holder:
         await holder.exec_driver_sql("SELECT 1 FROM messages FOR UPDATE")
-        sending = asyncio.create_task(world.sender(jobs))
+        sending = asyncio.create_task(world.send(jobs))
         await waits_for_a_lock(world)
         world.clock.pass_(seconds=20)
     await sending
@@ -50,7 +50,7 @@ async def test_a_call_under_way_is_not_asked_about(world: World, insert: Insert)
     """A two-phase dealer would be told to close the very group that is being sent."""
     [message] = await insert()
     world.dealer.gate = asyncio.Event()
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     world.clock.pass_(seconds=25)  # of a lease of 30
     assert await world.reconciler() == 0
@@ -62,7 +62,7 @@ async def test_a_call_under_way_is_not_asked_about(world: World, insert: Insert)
 async def test_what_the_dealer_named_is_not_sent_again_because_a_list_lacks_it(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.lookup_means = LookupMeans.BY_KEY
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await world.search_in_vain()
     assert (await world.message(message))["state"] == "sent"
 
@@ -72,7 +72,7 @@ async def test_what_was_settled_meanwhile_is_not_replayed(world: World, insert: 
     world.dealer.lookup_means, world.dealer.polled = LookupMeans.REPLAY, False
     [message] = await insert()
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [key] = world.dealer.ids
     world.dealer.outcomes[key] = True
     await world.push(key)
@@ -87,7 +87,7 @@ async def test_a_replay_that_the_dealer_would_still_know_waits_for_the_morning(w
     [message] = await insert()
     world.clock.pass_(hours=8, minutes=55)
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     world.clock.pass_(minutes=10)
     assert await world.reconciler() == 1
@@ -102,7 +102,7 @@ async def test_a_replay_that_stood_still_after_its_last_check_is_not_made(world:
     await insert()
     world.clock.pass_(hours=8, minutes=55)
     world.dealer.lose = lambda _: False
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     world.clock.pass_(minutes=4)
 
@@ -128,14 +128,14 @@ async def test_what_a_dealer_took_never_moves_though_it_failed(world: World, ins
     backup = FakeDealer("nhn")
     both = build(world.engine, world.dealer, Config.model_validate(raw), world.vault, world.clock, backup)
     [message] = await insert()
-    await both.sender(await both.jobs())
+    await both.send(await both.jobs())
     [report] = [world.dealer.report(key) for key in world.dealer.ids]
     failed = type(report)(report.request_key, report.dealer_message_id, delivered=False, code="3016",
                           reason="template_mismatch")  # fmt: skip
     await both.tell(failed)
     await both.receipts.apply()
     world.clock.pass_(minutes=5)
-    await both.sender(await both.jobs())
+    await both.send(await both.jobs())
     row = await both.message(message)
     assert (row["state"], row["dealer"], row["reason"]) == ("failed", "solapi", "template_mismatch")
     assert backup.calls == []
@@ -144,7 +144,7 @@ async def test_what_a_dealer_took_never_moves_though_it_failed(world: World, ins
 async def test_of_two_that_saw_a_probe_due_one_sends_it(world: World, insert: Insert) -> None:
     await insert(5)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await world.execute("UPDATE stops SET probe_at = now() - interval '1 second'")
     async with world.engine.begin() as connection:
         [stop] = (await load_stops(connection)).values()  # what both read, before either asked

@@ -39,7 +39,7 @@ async def test_a_batch_of_500_is_sent_in_few_statements(world: World, insert: In
     )
     jobs = await world.jobs()
     statements.clear()
-    await world.sender(jobs)
+    await world.send(jobs)
     assert len(statements) < 25  # however many messages there are
     assert world.dealer.calls == [500]
     assert await states(world) == {"sent": 500}
@@ -55,14 +55,14 @@ async def test_a_batch_of_500_is_sent_in_few_statements(world: World, insert: In
 
 async def test_people_are_served_in_the_order_of_their_jobs(world: World, insert: Insert) -> None:
     await insert(20)
-    await world.sender(list(reversed(await world.jobs())))
+    await world.send(list(reversed(await world.jobs())))
     assert [to for to, _, _ in world.dealer.given] == [f"010{n:08}" for n in reversed(range(20))]
 
 
 async def test_an_attempt_is_committed_before_the_dealer_is_called(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.gate = asyncio.Event()
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     [attempt] = await world.attempts(message)  # over another connection
     assert (attempt["state"], attempt["handle"]) == ("sending", "G1")
@@ -76,8 +76,8 @@ async def test_an_attempt_is_committed_before_the_dealer_is_called(world: World,
 async def test_a_job_read_twice_sends_once(world: World, insert: Insert) -> None:
     [message] = await insert()
     jobs = await world.jobs()
-    await world.sender([*jobs, *jobs])
-    await world.sender(jobs)
+    await world.send([*jobs, *jobs])
+    await world.send(jobs)
     assert len(world.dealer.given) == 1
     assert [t["state"] for t in await world.timeline(message)] == ["sending", "sent"]
 
@@ -87,7 +87,7 @@ async def test_two_senders_with_the_same_jobs_send_each_once(world: World, inser
     jobs = await world.jobs()
     other = engine_for(database_url)
     backwards = world.replica(other)
-    await asyncio.gather(world.sender(jobs), backwards.sender(list(reversed(jobs))), world.sender(jobs[50:]))
+    await asyncio.gather(world.send(jobs), backwards.send(list(reversed(jobs))), world.send(jobs[50:]))
     await other.dispose()
     assert len({key for _, _, key in world.dealer.given}) == len(world.dealer.given) == 200
     assert await states(world) == {"sent": 200}
@@ -97,7 +97,7 @@ async def test_a_job_of_before_a_change_is_void(world: World, insert: Insert) ->
     [message] = await insert()
     [job] = await world.jobs()
     old = Job(job.message_id, job.seq - 1, job.dealer, job.channel, job.lane)
-    await world.sender([old])
+    await world.send([old])
     assert (await world.message(message))["state"] == "queued"
     assert world.dealer.given == []
 
@@ -106,7 +106,7 @@ async def test_a_job_of_no_message_is_void(world: World, insert: Insert) -> None
     [message] = await insert()
     jobs = await world.jobs()
     await world.execute("DELETE FROM messages")
-    await world.sender(jobs)
+    await world.send(jobs)
     assert await world.attempts(message) == []
 
 
@@ -140,7 +140,7 @@ async def test_each_answer_is_recorded(
 ) -> None:
     [message] = await insert()
     world.dealer.answer = answer
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"], row["cost_krw"]) == (message_state, False, 0)
     [attempt] = await world.attempts(message)
@@ -153,14 +153,14 @@ async def test_a_batch_of_mixed_answers_goes_each_its_way(world: World, insert: 
     await insert(40)
     answers: list[SendResult | None] = [None, refuse(None), limited(None), riddle(None)]  # type: ignore[arg-type]  # they ignore it
     world.dealer.answer = lambda outgoing: answers[int(outgoing.to[3:]) % 4]
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert await states(world) == {"sent": 10, "failed": 10, "scheduled": 10, "uncertain": 10}
 
 
 async def test_a_dealer_that_opens_no_handle_sends_nothing(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.open_answer = NotTaken("dealer_unavailable", detail="connection refused")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(message))["state"] == "scheduled"
     assert world.dealer.calls == []
 
@@ -169,11 +169,11 @@ async def test_a_dealer_that_has_enough_is_left_alone_for_as_long_as_it_says(wor
     await insert(2)
     world.dealer.answer = limited
     jobs = await world.jobs()
-    await world.sender(jobs[:1])
+    await world.send(jobs[:1])
     [row] = await world.rows("SELECT paused_until > clock_timestamp() AS paused FROM dealer_limits")
     assert row["paused"]
     world.dealer.answer = lambda _: None
-    await world.sender(jobs[1:])  # waits for the end of the pause
+    await world.send(jobs[1:])  # waits for the end of the pause
     assert await states(world) == {"scheduled": 1, "sent": 1}
 
 
@@ -182,7 +182,7 @@ async def test_a_dealer_that_has_enough_is_left_alone_for_as_long_as_it_says(wor
 
 async def test_a_message_past_its_deadline_expires(world: World, insert: Insert) -> None:
     [message] = await insert(deadline=world.clock.now())
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(message)
     assert (row["state"], row["final"], row["reason"]) == ("expired", True, "expired")
     assert world.dealer.given == []
@@ -193,7 +193,7 @@ async def test_the_hours_of_rest_are_checked_before_the_call(world: World, inser
     [late] = await insert(deadline=world.clock.now() + timedelta(hours=19))
     jobs = await world.jobs()
     world.clock.pass_(hours=9)  # 21:00 in Seoul
-    await world.sender(jobs)
+    await world.send(jobs)
     opens = world.clock.now() + timedelta(hours=11)
     for message in ids:
         row = await world.message(message)
@@ -205,7 +205,7 @@ async def test_the_hours_of_rest_are_checked_before_the_call(world: World, inser
 async def test_advertising_rests_an_hour_longer(world: World, insert: Insert) -> None:
     [message] = await insert(category=Category.ADVERTISING)
     world.clock.pass_(hours=8)  # 20:00 in Seoul
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(message))["state"] == "scheduled"
 
 
@@ -214,7 +214,7 @@ async def test_a_wait_for_a_lock_does_not_outwit_the_hours_of_rest(world: World,
     jobs = await world.jobs()
     async with world.engine.connect() as holder:
         await holder.exec_driver_sql("SELECT 1 FROM messages FOR UPDATE")
-        sending = asyncio.create_task(world.sender(jobs))
+        sending = asyncio.create_task(world.send(jobs))
         await waits_for_a_lock(world)
         world.clock.pass_(hours=9)  # 21:00 in Seoul
     await sending
@@ -240,7 +240,7 @@ async def test_a_process_that_slept_past_its_lease_does_not_call(world: World, i
         return original(*args)  # type: ignore[arg-type]  # as they came
 
     object.__setattr__(world.sender, "vault", type("Slow", (), {"open": staticmethod(stopped)})())
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert world.dealer.given == []
     row = await world.message(message)
     assert (row["state"], row["tries"]) == ("scheduled", 1)
@@ -266,7 +266,7 @@ async def test_what_cannot_be_sent_fails_alone(
 ) -> None:
     [bad] = await insert(**changes)
     good = await insert(3)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     row = await world.message(bad)
     assert (row["state"], row["reason"]) == ("failed", reason)
     assert row["final"] == (row["channel"] == "sms")
@@ -277,7 +277,7 @@ async def test_what_cannot_be_sent_fails_alone(
 async def test_a_value_that_grew_too_long_fails_alone(world: World, insert: Insert) -> None:
     [bad] = await insert(name="가" * 1000)
     [good] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(bad))["state"] == "failed"
     assert (await world.message(good))["state"] == "sent"
 
@@ -286,7 +286,7 @@ async def test_a_template_that_this_version_cannot_read_fails_alone(world: World
     [bad] = await insert(template="OLD")
     [good] = await insert()
     await world.execute("INSERT INTO templates VALUES ('OLD', 1, true, CAST(:body AS jsonb), now())", body="{}")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(bad))["state"] == "failed"
     assert (await world.message(good))["state"] == "sent"
 
@@ -294,7 +294,7 @@ async def test_a_template_that_this_version_cannot_read_fails_alone(world: World
 async def test_what_a_dealer_says_is_kept_whatever_it_says(world: World, insert: Insert) -> None:
     [message] = await insert()
     world.dealer.answer = lambda _: Refused("unknown", "9\x00\ud800", "oh\x00 no\udfff")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [attempt] = await world.attempts(message)
     assert attempt["code"] == "9?"
     assert (await world.timeline(message))[-1]["detail"] == {"said": "oh no?"}
@@ -305,7 +305,7 @@ async def test_an_answer_to_an_attempt_that_ended_meanwhile_changes_nothing(worl
     [message] = await insert()
     world.dealer.gate = asyncio.Event()
     world.dealer.answer = limited
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     await world.execute("UPDATE attempts SET state = 'failed', check_at = NULL, reason = 'unknown'")
     await world.execute("UPDATE messages SET state = 'queued', channel = 'sms', tries = 0, seq = 9")
@@ -323,7 +323,7 @@ async def test_void_jobs_cost_nothing_of_the_limit(world: World, insert: Insert)
     await insert(1)
     jobs = await world.jobs()
     async with asyncio.timeout(20):
-        await world.sender(jobs * 60)
+        await world.send(jobs * 60)
     assert len(world.dealer.given) == 1
 
 
@@ -334,9 +334,9 @@ async def test_a_crash_in_the_call_gives_the_grant_back_a_window_later(
     world.dealer.before["send"] = crash
     jobs = await world.jobs()
     with pytest.raises(Crash):
-        await world.sender(jobs[:1])
+        await world.send(jobs[:1])
     del world.dealer.before["send"]
-    await world.sender(jobs[1:])
+    await world.send(jobs[1:])
     assert database.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the queue pool that this is
     assert await states(world) == {"sending": 1, "sent": 1}
 
@@ -344,7 +344,7 @@ async def test_a_crash_in_the_call_gives_the_grant_back_a_window_later(
 async def test_a_slow_dealer_holds_no_connection(world: World, insert: Insert) -> None:
     await insert(5)
     world.dealer.gate = asyncio.Event()
-    sending = asyncio.create_task(world.sender(await world.jobs()))
+    sending = asyncio.create_task(world.send(await world.jobs()))
     await world.dealer.called.wait()
     pool = world.engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
@@ -360,7 +360,7 @@ async def test_a_persons_messages_leave_one_after_the_other(world: World, insert
     person = PersonId(uuid4())
     first, second = await insert(2, person_id=person)
     await insert(3)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert world.dealer.calls == [4, 1]
     left = [known[0] for _, _, key in world.dealer.given if (known := read_request_key(key))]
     assert left[-1] == max(first, second)

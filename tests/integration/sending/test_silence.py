@@ -42,7 +42,7 @@ async def send(
     """Send messages, a moment after whatever was before; return their ids."""
     world.clock.pass_(seconds=1)
     messages = await insert(count, lane=lane, channel=channel)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     return messages
 
 
@@ -74,7 +74,7 @@ async def let_go(world: World) -> None:
     """Let held messages go, queue what is due, and send it, as the dispatcher's loops do."""
     await LetGo(world.sender)()
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
 
 async def states(world: World, messages: list[MessageId]) -> Counter[tuple[str, str | None]]:

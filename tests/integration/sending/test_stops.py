@@ -46,7 +46,7 @@ async def go_on(world: World) -> None:
     """Let held messages go, queue what is due, and send it, as the dispatcher's loops do."""
     await LetGo(world.sender)()
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
@@ -55,7 +55,7 @@ async def test_no_balance_fails_a_few_and_holds_the_rest(world: World, insert: I
     world.dealer.answer = lambda _: Refused("no_balance", "402")
     jobs = await world.jobs()
     for start in range(0, len(jobs), batch):
-        await world.sender(jobs[start : start + batch])
+        await world.send(jobs[start : start + batch])
     assert await states(world, messages) == {("failed", None): FEW, ("scheduled", "dealer/solapi"): 100 - FEW}
     assert sum(world.dealer.calls) <= FEW + batch
     await LetGo(world.sender)()
@@ -65,7 +65,7 @@ async def test_no_balance_fails_a_few_and_holds_the_rest(world: World, insert: I
 async def test_what_an_operator_lifts_goes_out(world: World, insert: Insert) -> None:
     messages = await insert(50)
     world.dealer.answer = lambda _: Refused("template_not_approved", "-3005")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.answer = lambda _: None
     async with world.engine.begin() as connection:
         assert await lift(connection, StopKey(Scope.TEMPLATE, "solapi", "PAID"))
@@ -76,7 +76,7 @@ async def test_what_an_operator_lifts_goes_out(world: World, insert: Insert) -> 
 async def test_a_probe_that_succeeds_lets_the_others_go(world: World, insert: Insert) -> None:
     messages = await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     later(world)
     sizes = len(world.dealer.calls)
     await go_on(world)  # still nothing on the account
@@ -96,7 +96,7 @@ async def test_a_probe_that_succeeds_lets_the_others_go(world: World, insert: In
 async def test_a_message_in_its_hours_of_rest_uses_up_no_probe(world: World, insert: Insert) -> None:
     await insert(20, deadline=world.clock.now() + timedelta(days=2))
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.answer = lambda _: None
     later(world)
     world.clock.pass_(hours=10)  # from noon to 22:00; the shop is quiet until 8:00
@@ -111,7 +111,7 @@ async def test_a_message_in_its_hours_of_rest_uses_up_no_probe(world: World, ins
 async def test_replicas_send_one_probe_between_them(world: World, insert: Insert) -> None:
     await insert(20)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     later(world)
     sizes = len(world.dealer.calls)
     replica = world.replica()
@@ -119,15 +119,15 @@ async def test_replicas_send_one_probe_between_them(world: World, insert: Insert
     await LetGo(replica.sender)()
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     jobs = await world.jobs()
-    await world.sender(jobs[:1])
-    await replica.sender(jobs[1:])
+    await world.send(jobs[:1])
+    await replica.send(jobs[1:])
     assert sum(world.dealer.calls[sizes:]) == 1
 
 
 async def test_a_held_message_expires_at_its_deadline(world: World, insert: Insert) -> None:
     messages = await insert(10)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.clock.pass_(days=2)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
     assert await states(world, messages) == {("failed", None): FEW, ("expired", None): 10 - FEW}
@@ -135,7 +135,7 @@ async def test_a_held_message_expires_at_its_deadline(world: World, insert: Inse
 
 async def test_failures_reported_later_hold_the_rest_as_well(world: World, insert: Insert) -> None:
     messages = await insert(30)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     reports = [world.dealer.report(key) for key in world.dealer.ids]
     bad = [
         type(r)(r.request_key, r.dealer_message_id, delivered=False, code="3016", reason="template_mismatch")
@@ -148,7 +148,7 @@ async def test_failures_reported_later_hold_the_rest_as_well(world: World, inser
 
 async def test_one_failure_that_is_told_often_is_one(world: World, insert: Insert) -> None:
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     [report] = [world.dealer.report(key) for key in world.dealer.ids]
     bad = replace(report, delivered=False, code="3016", reason="template_mismatch")
     await world.tell(*[bad] * FEW)
@@ -178,7 +178,7 @@ async def test_who_probes_and_who_notes_do_not_wait_for_each_other(
             assert await open_stop(connection, Stop(key, "no_balance", SeenIn.ANSWER, FEW, world_now, world_now))
     async with database.begin() as noting:
         await note(noting, {first: Seen(1, "auth_failed")}, SeenIn.ANSWER, world_now=world_now)
-        sending = asyncio.create_task(world.sender(await world.jobs()))
+        sending = asyncio.create_task(world.send(await world.jobs()))
         await waits_for_a_lock(world)
         await note(noting, {second: Seen(1, "auth_failed")}, SeenIn.ANSWER, world_now=world_now)
     await sending
@@ -207,8 +207,8 @@ async def test_what_was_certainly_not_taken_moves_to_another_dealer(
     world, backup = two_ways
     messages = await insert(30)
     world.dealer.answer = lambda _: Refused("no_balance", "402")
-    await world.sender(await world.jobs())
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
+    await world.send(await world.jobs())
     assert await states(world, messages) == {("sent", None): 30}
     assert len(backup.given) == 30
 
@@ -220,15 +220,15 @@ async def test_a_dealer_that_is_away_is_left_after_a_few_calls(
     first = await insert(FEW_CALLS)
     world.dealer.answer = lambda _: NotTaken("dealer_unavailable")
     for job in await world.jobs():
-        await world.sender([job])
+        await world.send([job])
     later = await insert(20)
-    await world.sender(await world.jobs())  # turned away, and queued for the other
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())  # turned away, and queued for the other
+    await world.send(await world.jobs())
     assert await states(world, later) == {("sent", None): 20}
     world.clock.pass_(minutes=1)
     await QueueDue(world.engine, world.clock, Lane.NORMAL)()
-    await world.sender(await world.jobs())
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
+    await world.send(await world.jobs())
     assert await states(world, first) == {("sent", None): FEW_CALLS}
     numbers = [number for number, _, _ in [*world.dealer.given, *backup.given]]
     assert len(numbers) == len(set(numbers)) + FEW_CALLS  # the helper numbers each insert from 0
@@ -239,9 +239,9 @@ async def test_what_is_in_doubt_never_moves(two_ways: tuple[World, FakeDealer], 
     messages = await insert(FEW_CALLS + 2)
     world.dealer.answer = lambda _: Ambiguous("timeout")
     for job in (await world.jobs())[:FEW_CALLS]:
-        await world.sender([job])
-    await world.sender(await world.jobs())
-    await world.sender(await world.jobs())
+        await world.send([job])
+    await world.send(await world.jobs())
+    await world.send(await world.jobs())
     assert await states(world, messages) == {("uncertain", None): FEW_CALLS, ("sent", None): 2}
     assert len(backup.given) == 2
 
@@ -254,5 +254,5 @@ async def test_a_dealer_that_stalls_holds_up_nobody_elses_messages(
     world.dealer.gate = asyncio.Event()
     backup.after["send"] = world.dealer.gate.set  # the other dealer ends its stall: it must have been called meanwhile
     async with asyncio.timeout(30):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     assert await states(world, [*stalled, *others]) == {("sent", None): 6}

@@ -42,7 +42,7 @@ async def in_doubt(world: World, insert: Insert) -> MessageId:
     """Return a message that the dealer took, though its answer was lost."""
     [message] = await insert()
     world.dealer.lose = lambda _: True
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     world.dealer.lose = lambda _: None
     return message
 
@@ -61,7 +61,7 @@ async def test_an_erased_person_is_looked_up_by_what_is_left(world: World, inser
 async def test_a_dealer_that_was_taken_out_leaves_no_attempt_open_for_good(world: World, insert: Insert) -> None:
     message = await in_doubt(world, insert)
     [gone_on] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     reconciler = Reconciler(replace(world.sender, dealers={}, config=ELSEWHERE))
     for _ in range(90):
         world.clock.pass_(hours=1)
@@ -80,13 +80,13 @@ async def test_what_a_dealer_that_was_taken_out_held_goes_another_way(
     async with world.engine.begin() as connection:
         assert await open_stop(connection, Stop(key, "no_balance", SeenIn.ANSWER, FEW, world_now))
     [message] = await insert()
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert (await world.message(message))["held_by"] == "dealer/solapi"
     other = build(world.engine, FakeDealer("other"), ELSEWHERE, vault, world.clock)
     assert await LetGo(other.sender)() == 1
     assert await QueueDue(other.engine, other.clock, Lane.NORMAL)() == 1
     for _ in range(2):  # it is queued anew for the other
-        await other.sender(await other.jobs())
+        await other.send(await other.jobs())
     row = await other.message(message)
     assert (row["state"], row["dealer"]) == ("sent", "other")
 
@@ -191,7 +191,7 @@ async def test_a_message_whose_text_cannot_be_made_ends_and_its_neighbours_go_on
 ) -> None:
     [bad] = await insert(name="김" * 8)
     world.dealer.answer = lambda _: Refused("not_kakao_user", "3104")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     await world.execute(spoil)
     decide = DecideFallback(world.engine, world.config, world.vault, world.clock)
     await decide(await records(world))
@@ -273,7 +273,7 @@ async def test_waits_for_a_gateway_are_the_worlds_however_fast_the_clock(world: 
     await insert(1)
     world.dealer.lose = lambda _: False
     [job] = await world.jobs()
-    await world.sender([job])
+    await world.send([job])
     [attempt] = await world.attempts(job.message_id)
     assert attempt["check_at"] - attempt["opened_at"] == timedelta(seconds=1500)
     world.clock.pass_(seconds=2000)

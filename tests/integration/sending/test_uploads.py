@@ -82,7 +82,7 @@ async def pictured(world: World, dealer: ImageDealer) -> ImageDealer:
 
 async def mms(world: World, insert: Insert, count: int = 1) -> list[MessageId]:
     ids = await insert(count, template="COUPON", channel=Channel.MMS)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     return ids
 
 
@@ -103,7 +103,7 @@ async def test_an_image_is_uploaded_once_for_all(world: World, insert: Insert, p
 async def test_batches_at_the_same_time_upload_it_once(world: World, insert: Insert, pictured: ImageDealer) -> None:
     await insert(4, template="COUPON", channel=Channel.MMS)
     jobs = await world.jobs()
-    await asyncio.gather(*(world.sender([job]) for job in jobs))
+    await asyncio.gather(*(world.send([job]) for job in jobs))
     assert len(pictured.uploaded) == 1
     assert images_of(pictured) == [("F1",)] * 4
 
@@ -130,7 +130,7 @@ async def test_a_text_whose_image_is_refused_goes_as_an_lms(
     assert pictured.sent == []
     [second] = await insert(template="COUPON", channel=Channel.MMS)
     for _ in range(2):
-        await world.sender(await world.jobs())
+        await world.send(await world.jobs())
     assert len(pictured.uploaded) == 1, "a refusal is remembered for a while"
     assert [(each.channel, each.content) for each in pictured.sent] == [
         (Channel.LMS, Text("0212345678", "김하나님 쿠폰"))
@@ -146,7 +146,7 @@ async def test_an_image_that_is_not_kept_does_not_stop_its_text(
 ) -> None:
     await world.execute("DELETE FROM images")
     await mms(world, insert)
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert pictured.uploaded == []
     assert [each.channel for each in pictured.sent] == [Channel.LMS]
 
@@ -161,7 +161,7 @@ async def test_while_an_image_cannot_be_uploaded_its_text_waits(
     assert (row["state"], row["channel"]) == ("scheduled", "mms")
     pictured.upload_answer = lambda: None
     await world.execute("UPDATE messages SET state = 'queued', due_at = NULL, seq = seq + 1")
-    await world.sender(await world.jobs())
+    await world.send(await world.jobs())
     assert images_of(pictured) == [("F2",)]
 
 

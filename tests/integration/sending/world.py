@@ -47,6 +47,7 @@ from shared.sending.policy import DEFAULT, RetryPolicy
 from shared.sending.receipts import Receipts, keep
 from shared.sending.reconcile import Reconciler
 from shared.sending.sender import Job, Sender
+from tests.integration.sending.in_turn import send_in_turn
 
 
 def _noon() -> datetime:
@@ -256,6 +257,10 @@ class World:
     def configured(self, config: Config) -> World:
         """Return the same with another configuration."""
         return build(self.engine, self.dealer, config, self.vault, self.clock, world_clock=self.world_clock)
+
+    async def send(self, jobs: Sequence[Job]) -> None:
+        """Make the attempts that ``jobs`` ask for, one call after the other."""
+        await send_in_turn(self.sender, jobs)
 
     async def push(self, *keys: str, by_id_alone: bool = False) -> None:
         """Let the dealer push receipts for ``keys``."""

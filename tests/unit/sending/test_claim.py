@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.contracts.states import AttemptState, Category, Channel, Lane, MessageState
-from shared.ids import MessageId, new_id
 from shared.ledger.book import Book, Message
-from shared.sending.sender import Job, claim, runs
+from shared.sending.sender import Job, claim
 from shared.sending.stops import Gate
 
 NOON = datetime(2026, 11, 23, 3, tzinfo=UTC)  # in Seoul
@@ -154,27 +150,3 @@ def test_what_has_no_route_any_more_takes_another(make_message: Make, dealer: st
     assert claim(book, [job_of(message)], config, Gate({}), handle=None, check_at=NOON + LEASE) == []
     assert (message.state, message.dealer) == (MessageState.QUEUED, "solapi")
     assert book.transitions[-1].detail == {"why": "route_gone", "dealer": dealer}
-
-
-def job(dealer: str, channel: Channel, lane: Lane) -> Job:
-    return Job(MessageId(new_id(NOON)), 2, dealer, channel, lane)
-
-
-JOBS = st.lists(
-    st.builds(
-        job, st.sampled_from(["a", "b"]), st.sampled_from([Channel.SMS, Channel.LMS]), st.sampled_from(list(Lane))
-    ),
-    max_size=40,
-)
-
-
-@given(JOBS, st.integers(1, 5))
-def test_runs_keep_the_order_and_fit_a_call(jobs: list[Job], batch: int) -> None:
-    cut = runs(jobs, {"a": batch, "b": 2 * batch}.__getitem__)
-    assert [each for run in cut for each in run] == jobs
-    for run in cut:
-        assert len({(each.dealer, each.channel, each.lane) for each in run}) == 1
-        assert len(run) <= (batch if run[0].dealer == "a" else 2 * batch)
-    for one, next_ in pairwise(cut):  # and no call is made that its neighbour had room for
-        alike = (one[0].dealer, one[0].channel, one[0].lane) == (next_[0].dealer, next_[0].channel, next_[0].lane)
-        assert not alike or len(one) == (batch if one[0].dealer == "a" else 2 * batch)
