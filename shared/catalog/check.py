@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.catalog.template import variables_of
-from shared.contracts.states import Category, Lane
+from shared.contracts.states import Category
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,6 @@ def _against_brand(rule: Rule, template: Template) -> list[str]:
     found = []
     if rule.category is not Category.ADVERTISING:
         found.append(f"category: {template.code!r} is a brand message, which is advertising always")
-    if rule.send.lane is Lane.AUTH:
-        found.append(f"send.lane: {template.code!r} is a brand message, which nobody waits for")
     if rule.fallback == "text":
         found.append(
             f"fallback: no text follows the brand message {template.code!r}: an advertisement by SMS wants (광고), the "

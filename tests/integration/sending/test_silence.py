@@ -73,7 +73,8 @@ async def learned(world: World, insert: Insert, silence: Silence) -> None:
 async def let_go(world: World) -> None:
     """Let held messages go, queue what is due, and send it, as the dispatcher's loops do."""
     await LetGo(world.sender)()
-    await QueueDue(world.engine, world.clock, Lane.NORMAL)()
+    for lane in Lane:
+        await QueueDue(world.engine, world.clock, lane)()
     await world.send(await world.jobs())
 
 
