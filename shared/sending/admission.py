@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from shared.contracts.states import Lane
 from shared.sending.limit_log import LANES, MARGIN, RANK, WINDOW, Log, Rule, Waiter, What, over
@@ -183,11 +184,13 @@ class _Sweep:
     def __init__(self, book: Book, rule: Rule, ask: Ask, now: float, hopeful: bool) -> None:  # noqa: FBT001 - private
         log, self._rule, self._ask, self._rank = book.log, rule, ask, RANK[ask.lane]
         unit = rule.what is What.UNITS
+        amount_of = attrgetter("units" if unit else "requests")
         self._held = [0] * len(LANES)
+        """what counts, by lane; what is booked for later is among it"""
         paced: list[tuple[float, int]] = []
         self._ends: list[tuple[float, int, int]] = []
         for grant in log.out:
-            amount = grant.units if unit else grant.requests
+            amount = amount_of(grant)
             self._held[grant.rank] += amount
             if hopeful:
                 # The longer it is overdue, the longer it may yet be.
@@ -196,12 +199,13 @@ class _Sweep:
             if grant.rank:
                 paced.append((grant.at, amount))
         for past in log.past:
-            amount = past.units if unit else past.requests
+            amount = amount_of(past)
             self._held[past.rank] += amount
             self._ends.append((past.until, past.rank, amount))
             if past.rank:
                 paced.append((past.at, amount))
         self._ends.sort(reverse=True)
+        self._later = self._loads([(grant.at, amount_of(grant)) for grant in log.out if grant.at > now])
         self._opens = max(now, _next_by_pace(paced, rule.most) - SLACK) if self._rank else now
         """when lanes that can wait may begin again"""
 
@@ -234,7 +238,7 @@ class _Sweep:
         while self._ends and self._ends[-1][0] <= at:
             _, rank, amount = self._ends.pop()
             self._held[rank] -= amount
-        free = self._rule.most - sum(self._held)
+        free = self._rule.most - max(self._load(at), *(load for begins, _, load in self._later if begins > at), 0)
         urgent = sum(self._wants[: self._rank])
         if self._rank:
             kept = -(-self._held[RANK[Lane.AUTH]] // KEPT_FOR_CODES)
@@ -248,3 +252,20 @@ class _Sweep:
             piece = self._piece if room >= self._piece + self._worth else room
             room = piece if at >= self._opens else 0
         return _messages_in(room, self._rule.what, self._ask)
+
+    def _loads(self, begin: Sequence[tuple[float, int]]) -> list[tuple[float, int, int]]:
+        """Return (when, how much begins, what counts then) of what is booked for later.
+
+        A booking does not count before it begins: with what has ended by then it is in no window.
+        """
+        whole = sum(self._held)
+
+        def load(at: float) -> int:
+            ended = sum(amount for end, _, amount in self._ends if end <= at)
+            return whole - ended - sum(amount for begins, amount in begin if begins > at)
+
+        return [(at, amount, load(at)) for at, amount in begin]
+
+    def _load(self, at: float) -> int:
+        """Return what counts at ``at``, up to which the ends were taken off."""
+        return sum(self._held) - sum(amount for begins, amount, _ in self._later if begins > at)

@@ -226,6 +226,16 @@ def test_while_codes_come_some_room_is_left_for_the_next() -> None:
     assert left_by_mass(1, limit=99, room=9) == 0, "a small limit has none to leave"
 
 
+def test_what_is_booked_for_later_is_not_in_a_codes_way_before() -> None:
+    """Its room is that of what ends first: both are in no window together."""
+    held = book()
+    held.log.past = [Past(RANK[Lane.MASS], 88, 1, 0.0, 5.5), Past(RANK[Lane.MASS], 10, 1, 0.0, 5.1)]
+    book_grant(held, ask(), 10, 5.1, 1)
+    assert admit([held], ask(Lane.AUTH, wanted=2), 5.0) == Granted(2, 5.0)
+    book_grant(held, ask(Lane.AUTH), 2, 5.0, 2)
+    assert isinstance(admit([held], ask(Lane.AUTH, wanted=1, ahead=0.2), 5.0), NotYet), "it would meet the booked ones"
+
+
 def test_codes_that_come_together_wait_for_room_for_all_of_them() -> None:
     full = book()
     for n in range(2):
