@@ -21,8 +21,8 @@ SLACK = 0.06
 """seconds by which one of them may be ahead of that pace: so that a call that was late delays none but its own room"""
 LEAST_SHARE = 0.02
 """no less is given to lanes that can wait while they want more, or a backlog would leave in ones and twos"""
-KEPT_FOR_CODES, KEPT_AT_MOST = 8, 100
-"""Lanes that can wait leave free an eighth of what codes took in the last second, but no more than a hundredth of the
+KEPT_FOR_CODES, KEPT_AT_MOST = 4, 100
+"""Lanes that can wait leave free a quarter of what codes took in the last second, but no more than a hundredth of the
 limit: or else each code would wait until a piece leaves the window."""
 BLIND = 0.05
 """seconds until one asks again who waits for calls that should be back by now: nobody knows when they will be"""
