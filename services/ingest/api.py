@@ -8,25 +8,23 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import documented, telemetry
+from services.ingest.answering import as_json, refusal_of
 from services.ingest.reading import Story, Summary, read_page, read_story
-from services.ingest.refusals import Kind, Refusal, unavailable
+from services.ingest.refusals import Kind, Refusal
 from services.ingest.story import explain, timeline
 from shared.clock import Clock
 from shared.contracts.states import MessageState
 from shared.crypto import Vault
-from shared.db.away import is_away
 from shared.http.auth import ApiKeys
 from shared.http.problems import Problem
 from shared.ids import MessageId
 from shared.ledger.repository import load, save
 from shared.phone import BadPhone, parse_mobile
-
-_CANCELLABLE = frozenset({MessageState.SCHEDULED, MessageState.QUEUED})
+from shared.sending.cancellations import CANCELLABLE
 
 Authorization = Annotated[str | None, Header(include_in_schema=False)]
 
@@ -57,10 +55,10 @@ class Api:
             async with self.engine.connect() as connection:
                 story = await read_story(connection, MessageId(message_id))
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         if story is None:
             raise _not_found()
-        return _json(_told(story))
+        return as_json(_told(story))
 
     async def list_messages(
         self,
@@ -87,10 +85,10 @@ class Api:
                     template=_storable(template),
                 )
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         shown = page[:limit]
         following = _cursor(shown[-1].id) if len(page) > limit else None
-        return _json({"messages": [_summary(each) for each in shown], "next": following})
+        return as_json({"messages": [_summary(each) for each in shown], "next": following})
 
     async def cancel_message(self, message_id: UUID, authorization: Authorization = None) -> Response:
         """Cancel a message that has not been handed to a dealer."""
@@ -100,21 +98,17 @@ class Api:
             async with self.engine.begin() as connection:
                 book = await load(connection, [wanted], now=self.clock.now())
                 message = book.messages.get(wanted)
-                if message is not None and message.state in _CANCELLABLE:
+                if message is not None and message.state in CANCELLABLE:
                     book.move(message, MessageState.CANCELLED, final=True, reason="cancelled")
                     await save(connection, book)
                     telemetry.CANCELLED.inc()
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         if message is None:
             raise _not_found()
         if message.state is not MessageState.CANCELLED:
             raise _too_late(message.state)
-        return _json({"id": str(message_id), "state": message.state})
-
-
-def _away(error: Exception) -> Exception:
-    return unavailable().as_problem() if is_away(error) else error
+        return as_json({"id": str(message_id), "state": message.state})
 
 
 def _not_found() -> Problem:
@@ -161,10 +155,6 @@ def _read_cursor(cursor: str) -> UUID:
         raise Refusal(
             Kind.INVALID_CURSOR, "The cursor is none that a page gave. Leave it out to begin anew."
         ).as_problem() from error
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 def _summary(summary: Summary) -> dict[str, Any]:

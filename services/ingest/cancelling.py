@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ingest import documented
+from services.ingest.answering import as_json, refusal_of
 from services.ingest.api import Authorization
 from services.ingest.handlers import KEY_REUSED, claim_of
 from services.ingest.pauses import Why, name_of
 from services.ingest.posting import read_idempotency_key
-from services.ingest.refusals import Kind, Refusal, unavailable
+from services.ingest.refusals import Kind, Refusal
 from services.ingest.repository import Claim, KeyReused, Replayed, answer_batch, claim_batch
 from shared.clock import Clock
 from shared.contracts.states import Lane
-from shared.db.away import is_away
 from shared.http.auth import ApiKeys
 from shared.ids import Births
 from shared.sending.cancellations import Cancellation, Filter, newest, order, read
@@ -92,7 +92,7 @@ class CancelApi:
                 by = await name_of(connection, key_id)
                 answer = await self._order(connection, wanted, by, claim)
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         if answer is None:
             raise KEY_REUSED.as_problem()
         return Response(answer, status_code=202, media_type="application/json")
@@ -104,8 +104,8 @@ class CancelApi:
             async with self.engine.connect() as connection:
                 found = await newest(connection, limit=_SHOWN)
         except Exception as error:
-            raise _away(error) from error
-        return _json({"cancellations": [_told(each) for each in found]})
+            raise refusal_of(error) from error
+        return as_json({"cancellations": [_told(each) for each in found]})
 
     async def get(self, cancellation: UUID, authorization: Authorization = None) -> Response:
         """Return how far a cancellation is."""
@@ -114,12 +114,12 @@ class CancelApi:
             async with self.engine.connect() as connection:
                 found = await read(connection, cancellation)
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         if found is None:
             raise Refusal(
                 Kind.CANCELLATION_NOT_FOUND, "There is no cancellation of this id. GET /v1/cancellations shows all."
             ).as_problem()
-        return _json(_told(found))
+        return as_json(_told(found))
 
     async def _order(
         self, connection: AsyncConnection, wanted: CancelOrder, by: str, claim: Claim | None
@@ -157,11 +157,3 @@ def _told(found: Cancellation) -> dict[str, Any]:
         "left": found.left,
         "through": found.is_through,
     }
-
-
-def _away(error: Exception) -> Exception:
-    return unavailable().as_problem() if is_away(error) else error
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")

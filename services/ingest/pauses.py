@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 import structlog
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.ingest import documented
+from services.ingest.answering import as_json, refusal_of
 from services.ingest.api import Authorization
-from services.ingest.refusals import Kind, Refusal, unavailable
+from services.ingest.refusals import Kind, Refusal
 from shared.config import Config
 from shared.contracts.states import Lane
-from shared.db.away import is_away
 from shared.http.auth import ApiKeys
 from shared.sending.stop_store import held, lift, load_stops, open_stop
 from shared.sending.stops import Pausable, Scope, Stop, pause, pause_key
@@ -60,9 +59,9 @@ class PauseApi:
             async with self.engine.connect() as connection:
                 stops, waiting = await load_stops(connection), await held(connection)
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         pauses = [stop for key, stop in sorted(stops.items()) if key.scope is Scope.PAUSE]
-        return _json({"pauses": [_told(stop, waiting) for stop in pauses]})
+        return as_json({"pauses": [_told(stop, waiting) for stop in pauses]})
 
     async def begin(self, what: Pausable, name: Name, order: Order, authorization: Authorization = None) -> Response:
         """Pause something; one that is paused already stays so, with the words of the first."""
@@ -76,8 +75,8 @@ class PauseApi:
                 stop = (await load_stops(connection))[pause_key(what, name)]
                 waiting = await held(connection)
         except Exception as error:
-            raise _away(error) from error
-        return _json(_told(stop, waiting))
+            raise refusal_of(error) from error
+        return as_json(_told(stop, waiting))
 
     async def end(self, what: Pausable, name: Name, authorization: Authorization = None) -> Response:
         """Resume something."""
@@ -86,7 +85,7 @@ class PauseApi:
             async with self.engine.begin() as connection:
                 was_paused = await lift(connection, pause_key(what, name))
         except Exception as error:
-            raise _away(error) from error
+            raise refusal_of(error) from error
         if not was_paused:
             raise Refusal(Kind.NOT_PAUSED, f"The {what} is not paused. GET /v1/pauses shows what is.").as_problem()
         structlog.get_logger().warning("pause.ended", what=what, name=name)
@@ -117,11 +116,3 @@ def _told(stop: Stop, waiting: dict[str, int]) -> dict[str, Any]:
         "since": stop.since,
         "held": waiting.get(str(stop.key), 0),
     }
-
-
-def _away(error: Exception) -> Exception:
-    return unavailable().as_problem() if is_away(error) else error
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
