@@ -43,6 +43,8 @@ _PAGES = 2000
 """pages of a table of keys (16 MB) that one transaction looks through: readers of the ledger wait for each"""
 _SHARES = 16
 """partitions of a table of keys (migration 0001)"""
+_FORGET_CANCELLATIONS = text("DELETE FROM cancellations WHERE ended_at < :before")
+"""no message names them any more"""
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +101,9 @@ class Forget:
         telemetry.WEEKS_KEPT.set(kept)
         left = [week for week, tables in (await standings(connection)).items() if "messages" in tables]
         oldest = min(left, default=now)
-        await self._forget_keys(connection, now, min(now - self.ages.messages, oldest))
+        kept_since = min(now - self.ages.messages, oldest)
+        await self._forget_keys(connection, now, kept_since)
+        await connection.execute(_FORGET_CANCELLATIONS, {"before": kept_since})
         async with self.engine.begin() as transaction:
             await forget_figures(transaction, min(now - self.ages.figures, oldest))
 

@@ -307,6 +307,21 @@ async def test_a_request_is_known_for_its_time(ledger: AsyncEngine) -> None:
     assert 240 - 5 * 24 - 16 <= left <= 240 - 5 * 24
 
 
+async def test_a_cancellation_is_known_as_long_as_messages_that_it_cancelled(ledger: AsyncEngine) -> None:
+    await change(
+        ledger,
+        """
+        INSERT INTO cancellations (id, campaign, before, ordered_by, why, made_at, walk_at, ended_at)
+        SELECT gen_random_uuid(), 'c', gen_random_uuid(), 'k', 'w', CAST(:at AS timestamptz), CAST(:at AS timestamptz),
+               CAST(:at AS timestamptz) + n * interval '1 day'
+        FROM unnest(ARRAY[0, 40, NULL]) AS n
+        """,
+        at=BEGIN,
+    )
+    await forget(ledger, now=BEGIN + AGES.messages + 20 * DAY)()
+    assert await known(ledger, "cancellations") == 2, "one ended later, and one is open"
+
+
 async def test_figures_outlive_the_ledger_and_go_too(ledger: AsyncEngine) -> None:
     await keep(ledger, ended(20))
     await forget(ledger)()
