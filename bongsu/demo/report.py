@@ -23,6 +23,8 @@ _REASONS = {
     "blocked_channel": "blocked the channel",
     "dealer_error": "the dealer's own failure",
     "dealer_unavailable": "the dealer could not be reached, and did not have it",
+    "auth_failed": "the dealer refused our credentials",
+    "no_balance": "the account at the dealer is empty",
     "rate_limited": "over the dealer's limit, sent later",
     "opted_out": "opted out of messages",
     "template_mismatch": "the text differs from the inspected template",
