@@ -50,6 +50,9 @@ SHARES = {"solapi": 3, "nhn": 2, "popbill": 2, "bizgo": 2, "luna": 1, "aligo": 1
 CARRIERS = ("solapi", "nhn", "popbill", "bizgo", "gabia", "aligo", "bizppurio", "sens")
 """of texts: a profile each"""
 
+SESSION_SECONDS = 2.0
+"""How long a dead reader is waited for. A dispatcher dies every ten seconds, and is to work between two deaths."""
+
 STANDSTILL_SECONDS = 8.0
 """When for so long no message has ended, those that are left wait for their deadlines."""
 
@@ -63,7 +66,7 @@ class Plan:
     seed: int
     kafka: bool = False
     pause_seconds: tuple[float, float] = (0.2, 2.0)
-    settle_seconds: float = 240.0
+    settle_seconds: float = 400.0
     sandbox_profile: str = "mix"
     messages_per_second: int = 300
     data: Path | None = None
@@ -121,6 +124,7 @@ async def run(plan: Plan) -> Outcome:
         messages_per_second=plan.messages_per_second,
         quiet_hours=None,
         log_level="warning",
+        env={"BONGSU_BUS_SESSION_SECONDS": str(SESSION_SECONDS)},
     )
     async with Box(options) as box, aiohttp.ClientSession() as http:
         engine = engine_for(box.database_url, pool_size=1)

@@ -19,6 +19,9 @@ class ServiceSettings(BaseSettings):
 
     database_url: str = Field(description="postgresql://…; a socket directory may stand in ?host=")
     kafka_bootstrap_servers: str = Field(default="", description="empty: the embedded bus")
+    bus_session_seconds: float = Field(
+        default=6.0, ge=1, le=60, description="how long a reader that died is waited for"
+    )
     config: Path = Field(description="the YAML file of dealers, profiles, routes, limits and prices")
     encryption_keys: SecretStr = Field(description="NAME:BASE64,…; see `bongsu keys encryption`")
     clock: str = Field(default="", description="empty: the system's; ORIGIN@STARTED*SPEED for a demo")

@@ -74,7 +74,13 @@ async def _lane(
     Each lane is a consumer group of its own: a rebalance of one does not stop the others.
     """
     source = await stack.enter_async_context(
-        open_source(lanes.sender.engine, settings.kafka_bootstrap_servers, f"dispatcher-{lane}", [SEND_JOBS[lane]])
+        open_source(
+            lanes.sender.engine,
+            settings.kafka_bootstrap_servers,
+            f"dispatcher-{lane}",
+            [SEND_JOBS[lane]],
+            session_seconds=settings.bus_session_seconds,
+        )
     )
     return consume(
         source,

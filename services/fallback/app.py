@@ -39,7 +39,14 @@ async def serve(settings: Settings) -> None:
             ("fallback-send", Interest.TEXTS, SendTexts(lanes), partial(health.turn, "send")),
         ):
             source = await stack.enter_async_context(
-                open_source(sender.engine, settings.kafka_bootstrap_servers, group, [DELIVERY], interest=interest)
+                open_source(
+                    sender.engine,
+                    settings.kafka_bootstrap_servers,
+                    group,
+                    [DELIVERY],
+                    session_seconds=settings.bus_session_seconds,
+                    interest=interest,
+                )
             )
             loops.append(
                 consume(

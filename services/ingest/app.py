@@ -131,7 +131,13 @@ async def serve(settings: Settings) -> None:
         ]
         if settings.kafka_bootstrap_servers:
             source = await stack.enter_async_context(
-                open_source(engine, settings.kafka_bootstrap_servers, "ingest", [EVENTS])
+                open_source(
+                    engine,
+                    settings.kafka_bootstrap_servers,
+                    "ingest",
+                    [EVENTS],
+                    session_seconds=settings.bus_session_seconds,
+                )
             )
             loops.append(
                 consume(

@@ -40,7 +40,13 @@ async def serve(settings: Settings) -> None:
         prices = sms_prices(config)
         count = Count(engine, clock)
         source = await stack.enter_async_context(
-            open_source(engine, settings.kafka_bootstrap_servers, "metrics", [DELIVERY])
+            open_source(
+                engine,
+                settings.kafka_bootstrap_servers,
+                "metrics",
+                [DELIVERY],
+                session_seconds=settings.bus_session_seconds,
+            )
         )
 
         def turn() -> None:

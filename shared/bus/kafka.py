@@ -49,7 +49,7 @@ class KafkaSource:
     """
 
     def __init__(
-        self, bootstrap_servers: str, group: str, topics: Sequence[str], *, session_seconds: float = 10.0
+        self, bootstrap_servers: str, group: str, topics: Sequence[str], *, session_seconds: float = 6.0
     ) -> None:
         self._servers = bootstrap_servers
         self._group = group

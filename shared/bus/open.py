@@ -22,9 +22,12 @@ def open_source(
     group: str,
     topics: Sequence[str],
     *,
+    session_seconds: float,
     interest: Interest = Interest.ALL,
 ) -> Source:
     """Return a member of ``group``, not yet joined: over Kafka, or over the ledger when no servers are named.
+
+    It keeps its partitions for ``session_seconds`` after it died.
 
     The ledger brings only what is of ``interest``. Kafka cannot choose, and brings all: there the reader's
     ``interest.decode`` lets the rest go.
@@ -32,8 +35,8 @@ def open_source(
     if kafka_bootstrap_servers:
         from shared.bus.kafka import KafkaSource  # noqa: PLC0415 - see above
 
-        return KafkaSource(kafka_bootstrap_servers, group, topics)
-    return EmbeddedSource(engine, group, topics, interest=interest)
+        return KafkaSource(kafka_bootstrap_servers, group, topics, session_seconds=session_seconds)
+    return EmbeddedSource(engine, group, topics, lease_seconds=session_seconds, interest=interest)
 
 
 def open_producer(kafka_bootstrap_servers: str) -> KafkaProducer:

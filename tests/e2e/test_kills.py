@@ -38,7 +38,7 @@ def say(what: str) -> None:
     print(what, flush=True)  # noqa: T201 - a soak is long
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kafka", [pytest.param(False, id="embedded"), pytest.param(True, id="kafka")])
 async def test_kill_9_loses_nothing_and_doubles_nothing(kafka: bool, data: Path) -> None:  # noqa: FBT001 - a parameter
     plan = Plan(messages=MESSAGES, kills=KILLS, seed=20261123, kafka=kafka, data=data, say=say)

@@ -45,7 +45,7 @@ async def test_what_is_filled_in_agrees_with_itself_and_is_past(database: AsyncE
             assert explain(story)
             assert list(timeline(story))
         assert all(table["rows"] for name, table in (await disk(connection)).items() if name != "idempotency_keys")
-    async with open_source(database, "", "metrics", [DELIVERY]) as source:
+    async with open_source(database, "", "metrics", [DELIVERY], session_seconds=5) as source:
         assert await source.getmany(timeout_seconds=0.2, max_records=10) == {}
 
 

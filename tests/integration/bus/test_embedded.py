@@ -143,10 +143,10 @@ async def test_readers_of_one_process_share_a_connection(database: AsyncEngine) 
 
 
 async def test_the_bus_is_chosen_by_the_setting(database: AsyncEngine) -> None:
-    assert isinstance(open_source(database, "", "g", [DELIVERY]), EmbeddedSource)
-    assert not isinstance(open_source(database, "127.0.0.1:9092", "g", [DELIVERY]), EmbeddedSource)
+    assert isinstance(open_source(database, "", "g", [DELIVERY], session_seconds=5), EmbeddedSource)
+    assert not isinstance(open_source(database, "127.0.0.1:9092", "g", [DELIVERY], session_seconds=5), EmbeddedSource)
     with pytest.raises(ValueError, match="does not carry"):
-        open_source(database, "", "g", [EVENTS])
+        open_source(database, "", "g", [EVENTS], session_seconds=5)
 
 
 async def test_a_bell_rung_between_looking_and_waiting_is_heard(database: AsyncEngine) -> None:

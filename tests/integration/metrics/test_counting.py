@@ -81,7 +81,7 @@ async def count_all(ledger: AsyncEngine, *, group: str = "metrics", die_after: i
     until = Until(Count(ledger, SystemClock()), await transitions_in(ledger))
     died = 0
     while not until.stopping.is_set():
-        own = open_source(ledger, "", group, [DELIVERY])
+        own = open_source(ledger, "", group, [DELIVERY], session_seconds=5)
         source = own if die_after is None else CutCommits(own, die_after)
         with suppress(Crash):
             async with source:
@@ -127,7 +127,7 @@ async def test_a_death_inside_the_transaction_counts_nothing(
 
     monkeypatch.setattr(handlers, "add", add_and_die)
     with pytest.raises(Crash):
-        async with open_source(ledger, "", "metrics", [DELIVERY]) as source:
+        async with open_source(ledger, "", "metrics", [DELIVERY], session_seconds=5) as source:
             await consume(source, decode_delivery, Count(ledger, SystemClock()), stopping=asyncio.Event())
     async with ledger.connect() as connection:
         assert not (await counted(connection)).messages
